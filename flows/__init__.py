@@ -1,0 +1,1 @@
+"""Everything that touches the world: settings, sources, storage, Prefect, the command line."""

@@ -1,0 +1,1 @@
+"""Series in, probabilities out: models, backtests, the market balance. Pure: no clock, no network."""

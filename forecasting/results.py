@@ -1,0 +1,182 @@
+"""Plain values that forecasting hands to the rest: the only module that alerts may import."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+QUANTILE_LEVELS: tuple[float, ...] = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
+"""Levels that every forecast carries; 0.1–0.9 is the 80 % interval, 0.025–0.975 the 95 % one."""
+
+MEDIAN = QUANTILE_LEVELS.index(0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedPoint:
+    """One value of one period, as known at a moment. `period` is the first day of what is measured."""
+
+    period: date
+    value: float
+    known_at: datetime
+    source_id: str
+    confidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedSeries:
+    """A series as known at a moment, ordered by period, one point a period."""
+
+    series: str
+    title: str
+    unit: str
+    frequency: str  # "day" | "month" | "year"
+    points: tuple[ObservedPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A model's rolling-origin result on one series, errors on the log scale where values allow it."""
+
+    model: str
+    cutoffs: int
+    rel_crps: float  # mean CRPS divided by the Gaussian random walk's over the same cutoffs
+    rel_mae: float  # mean absolute error divided by the Gaussian random walk's
+    coverage_80: float  # share of outcomes inside the 80 % interval, 0–1
+    coverage_95: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesForecast:
+    """Quantiles and sample paths of one series over a horizon, and why this model speaks.
+
+    `quantiles[step][level]` follows `QUANTILE_LEVELS`; `paths[path][step]` are equally likely futures
+    that agree with the quantiles. Both are in `unit`.
+    """
+
+    forecast_id: str  # equal for equal observations, models and horizon, whenever it is made
+    series: str
+    title: str
+    unit: str
+    frequency: str  # "month" | "year"
+    cutoff: date  # last observed period
+    last_value: float
+    history: tuple[tuple[date, float], ...]  # the periods that the model saw, for charts and for rises
+    periods: tuple[date, ...]
+    quantiles: tuple[tuple[float, ...], ...]
+    paths: tuple[tuple[float, ...], ...]
+    model: str
+    reason: str  # one sentence: why this model speaks for this series
+    scores: tuple[Score, ...]
+    observations: int
+    vintage: datetime  # newest known_at among the observations used
+
+    def probability_above(self, level: float, within: int) -> float:
+        """Share of paths that exceed `level` at least once in the first `within` steps, 0–1."""
+        if not 1 <= within <= len(self.periods):
+            message = f"{self.series}: horizon {within} asked, 1–{len(self.periods)} forecast"
+            raise ValueError(message)
+        hits = sum(1 for path in self.paths if max(path[:within]) > level)
+        return hits / len(self.paths)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The tenth, fiftieth and ninetieth percentile of one quantity."""
+
+    p10: float
+    p50: float
+    p90: float
+
+
+@dataclass(frozen=True, slots=True)
+class MarketMonth:
+    """One month of a balance. Quantities in tonnes a month, shares of demand 0–1."""
+
+    month: date
+    supply_t: Interval
+    demand_t: Interval
+    shortfall_t: Interval
+    shortfall_share: Interval
+    stock_cover_days: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentShare:
+    """One line of a balance over the horizon: what it is, how much, and what it rests on."""
+
+    name: str
+    side: str  # "supply" | "demand" | "memo" (shown, not balanced)
+    tonnes_per_year: Interval
+    variance_share: float  # squared correlation with the horizon's shortfall, 0–1
+    source: str
+    confidence: str  # weakest confidence word among its inputs
+
+
+@dataclass(frozen=True, slots=True)
+class MarketProjection:
+    """The distribution of a market's shortfall, month by month, under one scenario.
+
+    `shortfall_t_paths[path][month]` and `demand_t_paths[path][month]` share their draws, and the same
+    draws serve every scenario of a market, so that differences between scenarios are clean.
+    """
+
+    projection_id: str
+    market: str
+    title: str
+    product: str
+    unit: str
+    scenario: str
+    scenario_title: str
+    months: tuple[MarketMonth, ...]
+    shortfall_t_paths: tuple[tuple[float, ...], ...]
+    demand_t_paths: tuple[tuple[float, ...], ...]
+    components: tuple[ComponentShare, ...]
+    notes: tuple[str, ...]  # assumptions and weak evidence a reader must know
+    data_through: date  # newest period among the series that move it
+    vintage: datetime
+
+    def shortfall_shares(self, months: int) -> tuple[float, ...]:
+        """Shortfall over the first `months` months as a share of demand, one value a path, sorted."""
+        if not 1 <= months <= len(self.months):
+            message = f"{self.market}: horizon {months} asked, 1–{len(self.months)} projected"
+            raise ValueError(message)
+        pairs = zip(self.shortfall_t_paths, self.demand_t_paths, strict=True)
+        return tuple(sorted(sum(s[:months]) / sum(d[:months]) for s, d in pairs))
+
+    def first_month_above(self, share: float) -> date | None:
+        """First month whose median shortfall share exceeds `share`, or None."""
+        return next((m.month for m in self.months if m.shortfall_share.p50 > share), None)
+
+
+def quantile(sorted_values: tuple[float, ...], level: float) -> float:
+    """Linear-interpolated quantile of values already sorted; the same rule as numpy's default."""
+    if not sorted_values:
+        message = "a quantile needs at least one value"
+        raise ValueError(message)
+    position = level * (len(sorted_values) - 1)
+    below = int(position)
+    above = min(below + 1, len(sorted_values) - 1)
+    weight = position - below
+    return sorted_values[below] * (1 - weight) + sorted_values[above] * weight
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """How fresh one publisher's data is, for the operator's rules."""
+
+    source: str
+    title: str
+    newest_period: date | None
+    newest_known_at: datetime | None
+    limit_days: int  # older than this is stale
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything the rules may look at, as known at one moment."""
+
+    known_at: datetime
+    observed: Mapping[str, ObservedSeries] = field(default_factory=dict)
+    forecasts: Mapping[str, SeriesForecast] = field(default_factory=dict)
+    refusals: Mapping[str, str] = field(default_factory=dict)  # series -> why it has no forecast
+    projections: Mapping[tuple[str, str], MarketProjection] = field(default_factory=dict)
+    sources: Mapping[str, SourceState] = field(default_factory=dict)
