@@ -1,0 +1,176 @@
+"""Settings from LODESTONE_… variables and lodestone.toml: the only reader of the environment."""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from flows.errors import SettingsError
+
+PREFIX = "LODESTONE_"
+FILE = Path("lodestone.toml")
+
+
+class Settings(BaseSettings):
+    """Every knob, with a default that works on a laptop without network or account."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    home: Path = Field(
+        Path(".lodestone"),
+        description="Folder for the database, Prefect's state, logs and the outlook.",
+    )
+    database_url: str = Field(
+        "", description="SQLAlchemy URL; empty means SQLite in the home folder."
+    )
+    config_dir: Path | None = Field(
+        None, description="Folder with your rules.toml and markets.toml, added to the shipped ones."
+    )
+    snapshot_dir: Path | None = Field(
+        None, description="Folder of CSV files to read instead of the bundled snapshot."
+    )
+
+    slack_token: SecretStr = Field(
+        SecretStr(""),
+        description="Bot token (xoxb-…); empty: alerts are shown in the terminal and the outlook only.",
+    )
+    slack_base_url: str = Field(
+        "", description="Another address for Slack's Web API, such as a stand-in."
+    )
+    slack_channel: str = Field(
+        "", description="One channel for every route, instead of the routes' own channels."
+    )
+    slack_reconcile_seconds: float = Field(
+        60.0, ge=0, description="How long an unclear answer may still turn up in the channel."
+    )
+
+    comtrade_base_url: str = Field(
+        "https://comtradeapi.un.org", description="Address of UN Comtrade."
+    )
+    komis_base_url: str = Field("https://www.komis.or.kr", description="Address of KOMIS.")
+
+    prefect_api_url: str = Field(
+        "", description="Use this Prefect server instead of an embedded one."
+    )
+    prefect_port: int = Field(
+        4200, ge=1, le=65535, description="Port of the embedded Prefect server on loopback."
+    )
+    ui_url: str = Field(
+        "", description="Address of the Prefect UI as readers reach it, for links in messages."
+    )
+
+    models: tuple[str, ...] = Field(
+        ("random_walk", "theta", "prophet", "drift"),
+        description="Models that compete, besides the Gaussian walk that they are measured against.",
+    )
+    paths: int = Field(1000, ge=100, le=20_000, description="Sample paths kept per forecast.")
+    market_paths: int = Field(2000, ge=200, le=50_000, description="Draws of a market's balance.")
+    seed: int = Field(20250404, description="Every draw follows from it.")
+    horizon_months: int = Field(
+        12, ge=6, le=36, description="How far prices and markets are projected."
+    )
+
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load_settings` reads file and environment itself: it must refuse names that nobody knows.
+        return (init_settings,)
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+            message = "must be DEBUG, INFO, WARNING or ERROR"
+            raise ValueError(message)
+        return value.upper()
+
+    @property
+    def resolved_database_url(self) -> str:
+        """`database_url`, or SQLite in the home folder."""
+        return self.database_url or f"sqlite:///{(self.home / 'lodestone.db').resolve()}"
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, file: Path | None = None, **overrides: Any
+) -> Settings:
+    """Settings from `lodestone.toml` in the working folder, then the environment, then `overrides`.
+
+    Raises SettingsError naming the setting, the nearest valid name, and what is allowed.
+    """
+    environ = os.environ if environ is None else environ
+    explicit = environ.get(f"{PREFIX}CONFIG_FILE")
+    path = file or (Path(explicit) if explicit else FILE)
+    values = _from_file(path, required=bool(explicit))
+    for name, value in environ.items():
+        if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG_FILE":
+            continue
+        key = name.removeprefix(PREFIX).lower()
+        _require_known(key, shown=name, prefix=PREFIX)
+        values[key] = value
+    values.update(overrides)
+    if isinstance(values.get("models"), str):
+        values["models"] = tuple(
+            part.strip() for part in values["models"].split(",") if part.strip()
+        )
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError(_describe(error)) from None
+
+
+def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
+    if not path.exists():
+        if required:
+            message = f"{path}: there is no such settings file (LODESTONE_CONFIG_FILE names it)"
+            raise SettingsError(message)
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        message = f"{path}: not valid TOML: {error}"
+        raise SettingsError(message) from None
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path}: can't be read: {error}"
+        raise SettingsError(message) from None
+    for key in values:
+        _require_known(key, shown=f"{path}: {key}", prefix="")
+    if "slack_token" in values:
+        message = f"{path}: slack_token: a token belongs in the environment (LODESTONE_SLACK_TOKEN), not in a file"
+        raise SettingsError(message)
+    return values
+
+
+def _require_known(key: str, *, shown: str, prefix: str) -> None:
+    if key in Settings.model_fields:
+        return
+    near = difflib.get_close_matches(key, Settings.model_fields, n=1, cutoff=0.5)
+    name = near[0].upper() if near and prefix else near[0] if near else ""
+    hint = (
+        f"; did you mean {prefix}{name}?"
+        if near
+        else f"; known settings: {', '.join(sorted(Settings.model_fields))}"
+    )
+    message = f"{shown}: there is no such setting{hint}"
+    raise SettingsError(message)
+
+
+def _describe(error: ValidationError) -> str:
+    # Only the name and the rule: the rejected value could be a secret.
+    parts = []
+    for problem in error.errors(include_input=False, include_url=False):
+        name = ".".join(str(part) for part in problem["loc"])
+        parts.append(f"{PREFIX}{name.upper()} ({name} in lodestone.toml): {problem['msg']}")
+    return "; ".join(parts)

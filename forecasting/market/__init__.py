@@ -1,0 +1,1 @@
+"""The balance of a market: supply, demand and shortfall as distributions, under scenarios."""
