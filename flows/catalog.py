@@ -77,6 +77,11 @@ class Catalog:
         return {name: entry.unit for name, entry in self.series.items()}
 
     @property
+    def stored_series(self) -> dict[str, SeriesEntry]:
+        """Series that hold observations of their own: all but the spliced ones."""
+        return {name: entry for name, entry in self.series.items() if not entry.splice}
+
+    @property
     def forecast_series(self) -> tuple[str, ...]:
         """Series to forecast on every run: those marked so, and those a market rests on."""
         marked = [name for name, entry in self.series.items() if entry.forecast]

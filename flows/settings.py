@@ -49,11 +49,6 @@ class Settings(BaseSettings):
         60.0, ge=0, description="How long an unclear answer may still turn up in the channel."
     )
 
-    comtrade_base_url: str = Field(
-        "https://comtradeapi.un.org", description="Address of UN Comtrade."
-    )
-    komis_base_url: str = Field("https://www.komis.or.kr", description="Address of KOMIS.")
-
     prefect_api_url: str = Field(
         "", description="Use this Prefect server instead of an embedded one."
     )
@@ -62,6 +57,10 @@ class Settings(BaseSettings):
     )
     ui_url: str = Field(
         "", description="Address of the Prefect UI as readers reach it, for links in messages."
+    )
+
+    outlook_url: str = Field(
+        "", description="Address where readers find the outlook page, for links in messages."
     )
 
     models: tuple[str, ...] = Field(

@@ -385,19 +385,15 @@ def _component(
 
 
 def _notes(market: Market, inputs: Inputs, base_year: int) -> tuple[str, ...]:
-    weak = sorted(
-        {
-            name
-            for component in market.components
-            for name in component.factor_names
-            if inputs.factors[name].confidence in {"low", "background"}
-        }
-    )
+    names = {name for component in market.components for name in component.factor_names}
+    weak = [name for name in names if inputs.factors[name].confidence in {"low", "background"}]
     notes = [f"Supply is set equal to demand in {base_year}, the last year every series knows."]
     if normal_level(inputs.exports) is None:
         notes.append("Too few export months are known: licensed exports are taken as normal.")
     if weak:
-        notes.append(f"{len(weak)} factors are low-confidence or background: {', '.join(weak)}.")
+        notes.append(
+            f"{len(weak)} of its {len(names)} factors are low-confidence or background figures."
+        )
     return tuple(notes)
 
 

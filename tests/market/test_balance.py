@@ -174,7 +174,7 @@ def test_the_id_follows_the_content_and_not_the_hour():
 def test_weak_evidence_is_named():
     wide = {"kg_per_car": factor("kg_per_car", 1, 2, 4, "kg NdFeB/vehicle", "background")}
     base, _ = project(given=inputs(**wide))
-    assert any("kg_per_car" in note for note in base.notes)
+    assert "1 of its 2 factors are low-confidence or background figures." in base.notes
     assert next(c for c in base.components if c.name == "Cars").confidence == "background"
 
 

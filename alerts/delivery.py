@@ -1,0 +1,344 @@
+"""Emptying the outbox: lease, send, mark; what is unclear is looked for before it is sent again."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from alerts.errors import (
+    ContentRefusedError,
+    DeliveryError,
+    NotAppliedError,
+    RefusedError,
+    TokenRefusedError,
+    UnclearError,
+)
+from alerts.ledger import (
+    EVERYTHING,
+    LOOKS,
+    UPLOADS,
+    EntryKind,
+    Ledger,
+    OutboxEntry,
+    Receipt,
+    repeat_marked,
+)
+
+LEASE = timedelta(seconds=60)  # longer than the slowest request: an upload is three of them
+RECONCILE_AFTER = timedelta(seconds=60)
+TOKEN_PAUSE = timedelta(seconds=60)  # a refused token is tried again at most this often
+CHART_ATTEMPTS = 3
+MOST_TROUBLE = 3  # answers in a row that say "the network is down": the rest would only wait too
+_CLOCK_SKEW = timedelta(minutes=5)  # how far Slack's clock may be behind ours
+_SHORT_TEXT = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A message in the channel's own form; `text` stands alone where blocks are not shown."""
+
+    text: str
+    blocks: Sequence[Mapping[str, Any]] = ()
+
+
+Render = Callable[[Mapping[str, Any]], Rendered]
+
+
+class Sender(Protocol):
+    """One try each, no retries inside; every failure is a DeliveryError that says what is known."""
+
+    def post(
+        self,
+        channel: str,
+        text: str,
+        blocks: Sequence[Mapping[str, Any]],
+        delivery_key: str,
+        thread_ts: str | None = None,
+    ) -> Receipt: ...
+
+    def edit(
+        self, receipt: Receipt, text: str, blocks: Sequence[Mapping[str, Any]], delivery_key: str
+    ) -> None: ...
+
+    def upload(self, root: Receipt, image: bytes, alt_text: str, delivery_key: str) -> Receipt: ...
+
+    def find(
+        self, channel: str, delivery_key: str, *, since: datetime, thread_ts: str | None = None
+    ) -> Receipt | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryReport:
+    """What this call showed, and what the outbox still holds. `next_due_at` is when to call again."""
+
+    sent: int
+    pending: int
+    unknown: int
+    dead: int
+    oldest_unsent_seconds: float
+    dead_charts: int = 0
+    next_due_at: datetime | None = None
+    problems: tuple[str, ...] = ()
+    token_problem: str = ""
+
+    @property
+    def is_drained(self) -> bool:
+        """Nothing is waiting, unclear or given up (charts that were given up don't count)."""
+        return not (self.pending or self.unknown or self.dead)
+
+
+def plain_text(message: Mapping[str, Any]) -> Rendered:
+    """The words of a neutral message without any form; for when a renderer can't cope with it."""
+    lines = [str(message.get(part) or "") for part in ("label", "headline", "lead", "why_now")]
+    text = "\n".join(line for line in lines if line) or "An alert without text: see the outlook."
+    return Rendered(_short(_escaped(text)))
+
+
+def deliver(
+    ledger: Ledger,
+    sender: Sender,
+    *,
+    now: Callable[[], datetime],
+    render: Render = plain_text,
+    book: str | None = None,
+    lease: timedelta = LEASE,
+    reconcile_after: timedelta = RECONCILE_AFTER,
+    at_most: int | None = None,
+) -> DeliveryReport:
+    """Send what is due, look for what is unclear, and return; never waits.
+
+    `reconcile_after` must be longer than the sender's timeout, the lag of the channel's history and
+    the latest that a request may still land: only then is "not found" proof. `at_most` limits the
+    entries tried. Errors of one entry never stop the next; a refused token stops all.
+    """
+    delivery = _Delivery(ledger, sender, now, render, lease, reconcile_after)
+    token_problem = ""
+    ledger.expire(book, now())
+    try:
+        delivery.reconcile(book)
+        delivery.send_due(book, at_most)
+    except TokenRefusedError as error:
+        token_problem = error.reason
+        ledger.pause(EVERYTHING, now() + TOKEN_PAUSE, error.reason)
+    summary = ledger.summary(book, now())
+    return DeliveryReport(
+        sent=delivery.sent,
+        pending=summary.pending + summary.sending,
+        unknown=summary.unknown,
+        dead=summary.dead,
+        oldest_unsent_seconds=summary.oldest_unsent_seconds,
+        dead_charts=summary.dead_charts,
+        next_due_at=summary.next_due_at,
+        problems=summary.problems,
+        token_problem=token_problem,
+    )
+
+
+class _Delivery:
+    """One call of `deliver`."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        sender: Sender,
+        now: Callable[[], datetime],
+        render: Render,
+        lease: timedelta,
+        reconcile_after: timedelta,
+    ) -> None:
+        self._ledger = ledger
+        self._sender = sender
+        self._now = now
+        self._render = render
+        self._lease = lease
+        self._window = reconcile_after
+        self._trouble = 0
+        self.sent = 0
+
+    # --- sending ----------------------------------------------------------------
+
+    def send_due(self, book: str | None, at_most: int | None) -> None:
+        tried = 0
+        while at_most is None or tried < at_most:
+            entry = self._ledger.claim(book, self._now(), self._lease)
+            if entry is None:
+                return
+            tried += 1
+            self._send(entry)
+            if self._trouble >= MOST_TROUBLE:
+                return
+
+    def _send(self, entry: OutboxEntry) -> None:
+        try:
+            receipt = self._try(entry)
+        except NotAppliedError as error:
+            self._not_applied(entry, error)
+        except UnclearError as error:
+            self._unclear(entry, error)
+        except TokenRefusedError as error:
+            self._ledger.release(entry, not_before=self._now(), error=error.reason)
+            raise
+        except DeliveryError as error:
+            self._ledger.mark_dead(entry, error.reason, now=self._now())
+        else:
+            self._ledger.mark_sent(entry, receipt, now=self._now())
+            self.sent += 1
+            self._trouble = 0
+
+    def _try(self, entry: OutboxEntry) -> Receipt:
+        if entry.kind is EntryKind.CHART:
+            if entry.root is None or entry.image is None:
+                message = "the chart has no picture, or no message to stand under"
+                raise RefusedError(message)
+            return self._sender.upload(entry.root, entry.image, entry.alt_text, entry.delivery_key)
+        content = self._content(entry)
+        try:
+            return self._show(entry, content)
+        except ContentRefusedError:
+            if not content.blocks and len(content.text) <= _SHORT_TEXT:
+                raise
+            # Once, under the same lease and key: the refusal proves that nothing was shown.
+            return self._show(entry, Rendered(_short(content.text)))
+
+    def _show(self, entry: OutboxEntry, content: Rendered) -> Receipt:
+        if entry.kind is EntryKind.ROOT:
+            return self._sender.post(
+                entry.channel, content.text, content.blocks, entry.delivery_key
+            )
+        if entry.root is None:
+            message = "its message in the channel is gone from the ledger"
+            raise RefusedError(message)
+        if entry.kind is EntryKind.EDIT:
+            # The root's own key stays on it, so that it can still be found.
+            self._sender.edit(entry.root, content.text, content.blocks, entry.root_key)
+            return entry.root
+        return self._sender.post(
+            entry.root.channel_id,
+            content.text,
+            content.blocks,
+            entry.delivery_key,
+            thread_ts=entry.root.ts,
+        )
+
+    def _content(self, entry: OutboxEntry) -> Rendered:
+        message = repeat_marked(entry.message) if entry.is_repeat_possible else entry.message
+        try:
+            content = self._render(message)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            # A message written by another version must still be told, if only in plain words.
+            return plain_text(message)
+        return Rendered(_short(content.text)) if entry.is_text_only else content
+
+    def _not_applied(self, entry: OutboxEntry, error: NotAppliedError) -> None:
+        if entry.kind is EntryKind.CHART and entry.attempts >= CHART_ATTEMPTS:
+            self._ledger.mark_dead(entry, _gave_up(entry, error), now=self._now())
+            return
+        if error.retry_after_seconds is None:
+            self._trouble += entry.kind is not EntryKind.CHART
+            wait = _backoff(entry)
+        else:
+            wait = timedelta(seconds=error.retry_after_seconds) + _jitter(entry)
+            scope = UPLOADS if entry.kind is EntryKind.CHART else entry.channel
+            self._ledger.pause(scope, self._now() + wait, error.reason)
+        self._ledger.release(entry, not_before=self._now() + wait, error=error.reason)
+
+    def _unclear(self, entry: OutboxEntry, error: UnclearError) -> None:
+        self._trouble += entry.kind is not EntryKind.CHART
+        if entry.kind is EntryKind.EDIT:
+            # Made twice, an edit looks the same: no need to look first.
+            self._ledger.release(
+                entry, not_before=self._now() + _backoff(entry), error=error.reason
+            )
+            return
+        look_at = self._now() + min(timedelta(seconds=1), self._window / 4)
+        self._ledger.mark_unknown(entry, error.reason, now=self._now(), look_at=look_at)
+
+    # --- looking ----------------------------------------------------------------
+
+    def reconcile(self, book: str | None) -> None:
+        for entry in self._ledger.reconcilable(book, self._now()):
+            try:
+                found = self._find(entry)
+            except (NotAppliedError, UnclearError) as error:
+                wait = getattr(error, "retry_after_seconds", None) or 5.0
+                self._ledger.pause(
+                    LOOKS, self._now() + timedelta(seconds=min(wait, 300)), error.reason
+                )
+                self._look_again(entry, error.reason, was_conclusive=False)
+                return  # the next look would meet the same
+            except TokenRefusedError:
+                raise
+            except DeliveryError as error:
+                self._blind(entry, error)
+            else:
+                if found is None:
+                    self._not_found(entry)
+                else:
+                    self._ledger.mark_sent(entry, found, now=self._now())
+                    self.sent += 1
+
+    def _find(self, entry: OutboxEntry) -> Receipt | None:
+        since = (entry.started_at or entry.created_at) - _CLOCK_SKEW
+        if entry.kind is EntryKind.ROOT:
+            channel = entry.channel_id or entry.channel
+            return self._sender.find(channel, entry.delivery_key, since=since)
+        if entry.root is None:
+            return None
+        return self._sender.find(
+            entry.root.channel_id, entry.delivery_key, since=since, thread_ts=entry.root.ts
+        )
+
+    def _not_found(self, entry: OutboxEntry) -> None:
+        if entry.looks + 1 < 2 or self._now() < self._proof_at(entry):
+            self._look_again(entry, "", was_conclusive=True)
+        elif entry.kind is EntryKind.CHART and entry.attempts >= CHART_ATTEMPTS:
+            self._ledger.mark_dead(entry, _gave_up(entry), now=self._now())
+        else:
+            self._ledger.release(entry, not_before=self._now(), error=entry.error)
+
+    def _blind(self, entry: OutboxEntry, error: DeliveryError) -> None:
+        """The channel may not be read. After the window it is said again, marked as a possible repeat."""
+        if self._now() < self._proof_at(entry):
+            self._look_again(entry, error.reason, was_conclusive=False)
+        elif entry.kind is EntryKind.CHART:
+            self._ledger.mark_dead(entry, _gave_up(entry, error), now=self._now())
+        else:
+            self._ledger.release(
+                entry, not_before=self._now(), error=error.reason, is_repeat_possible=True
+            )
+
+    def _look_again(self, entry: OutboxEntry, reason: str, *, was_conclusive: bool) -> None:
+        step = self._window / 3
+        proof_at = self._proof_at(entry)
+        at = self._now() + step
+        if self._now() < proof_at:
+            at = min(at, proof_at)
+        self._ledger.look_again(entry, at=at, error=reason, was_conclusive=was_conclusive)
+
+    def _proof_at(self, entry: OutboxEntry) -> datetime:
+        """From this instant on, what is not in the channel will not come any more."""
+        return (entry.unknown_at or entry.created_at) + self._window
+
+
+def _backoff(entry: OutboxEntry) -> timedelta:
+    return timedelta(seconds=min(300.0, 2.0 ** min(entry.attempts, 9))) + _jitter(entry)
+
+
+def _jitter(entry: OutboxEntry) -> timedelta:
+    """Up to half a second, different for each entry and attempt, so that they don't come back as one."""
+    seed = hashlib.sha256(f"{entry.delivery_key}/{entry.attempts}".encode()).digest()
+    return timedelta(seconds=int.from_bytes(seed[:2], "big") / 131_072)
+
+
+def _gave_up(entry: OutboxEntry, error: DeliveryError | None = None) -> str:
+    reason = error.reason if error else entry.error
+    return f"the chart could not be shown ({entry.attempts} attempts; the text stands): {reason}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHORT_TEXT else f"{text[: _SHORT_TEXT - 1].rstrip()}…"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

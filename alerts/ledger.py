@@ -1,0 +1,169 @@
+"""The outbox as plain values and roles: what delivery needs to know, and nothing about tables."""
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from alerts.lifecycle import Decision
+
+
+class EntryKind(enum.StrEnum):
+    """What an entry does to the channel."""
+
+    ROOT = "root"  # the incident's own message
+    EDIT = "edit"  # the root message as it should look now; only the newest counts
+    REPLY = "reply"  # a line in the thread
+    CHART = "chart"  # a picture in the thread; never in the way of text
+
+
+class OutboxState(enum.StrEnum):
+    """How far an entry has come."""
+
+    PENDING = "PENDING"
+    SENDING = "SENDING"  # leased: a request may be under way
+    SENT = "SENT"
+    UNKNOWN = "UNKNOWN"  # it may or may not be in the channel: looked for before it is sent again
+    DEAD = "DEAD"  # an operator must act
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """Something to say, as `record` is given it; `message` is neutral and JSON can hold it.
+
+    ROOT and EDIT mean the same here, "the root message should look like this": whether it has to be
+    posted or edited is known only inside the transaction.
+    """
+
+    kind: str  # an EntryKind
+    route: str
+    channel: str
+    message: Mapping[str, Any]
+    image: bytes | None = None
+    alt_text: str = ""
+
+
+Compose = Callable[[Decision], Sequence[NewEntry]]
+"""What a decision has to say. Called inside the transaction: it must touch nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where a message stands in Slack: channel id (never a name) and ts. `ts` may be empty for charts."""
+
+    channel_id: str
+    ts: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """One row of the outbox, with what its sending needs to know of its neighbours."""
+
+    id: int
+    book: str
+    incident_id: str
+    kind: EntryKind
+    route: str
+    channel: str  # as the route says it: a name or an id
+    delivery_key: str
+    message: Mapping[str, Any]
+    image: bytes | None
+    alt_text: str
+    state: OutboxState
+    attempts: int
+    looks: int
+    is_text_only: bool
+    is_repeat_possible: bool
+    created_at: datetime
+    not_before: datetime
+    lease_until: datetime | None
+    started_at: datetime | None
+    unknown_at: datetime | None
+    receipt: Receipt | None
+    error: str
+    root: Receipt | None  # the incident's root message, once it stands
+    root_key: str  # the root's delivery key: an edit carries it on
+    channel_id: str | None  # learnt from an earlier receipt of the same channel
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxSummary:
+    """What has not arrived yet. Charts that were given up are counted apart: the text stands."""
+
+    pending: int
+    sending: int
+    unknown: int
+    dead: int
+    dead_charts: int
+    oldest_unsent_seconds: float  # age of the oldest text not yet shown, 0 when there is none
+    next_due_at: (
+        datetime | None
+    )  # when something can be done again; None: nothing, or an operator must act
+    problems: tuple[str, ...]  # one plain sentence each, for the operator
+
+
+class Ledger(Protocol):
+    """What delivery asks of the ledger; each call is one committed transaction."""
+
+    def expire(self, book: str | None, now: datetime) -> int: ...
+    def claim(self, book: str | None, now: datetime, lease: timedelta) -> OutboxEntry | None: ...
+    def mark_sent(self, entry: OutboxEntry, receipt: Receipt, *, now: datetime) -> None: ...
+    def mark_unknown(
+        self, entry: OutboxEntry, error: str, *, now: datetime, look_at: datetime
+    ) -> None: ...
+    def mark_dead(self, entry: OutboxEntry, error: str, *, now: datetime) -> None: ...
+    def release(
+        self,
+        entry: OutboxEntry,
+        *,
+        not_before: datetime,
+        error: str = "",
+        is_text_only: bool = False,
+        is_repeat_possible: bool = False,
+    ) -> None: ...
+    def look_again(
+        self, entry: OutboxEntry, *, at: datetime, error: str = "", was_conclusive: bool
+    ) -> None: ...
+    def reconcilable(self, book: str | None, now: datetime) -> tuple[OutboxEntry, ...]: ...
+    def pause(self, scope: str, until: datetime, reason: str) -> None: ...
+    def summary(self, book: str | None, now: datetime) -> OutboxSummary: ...
+
+
+EVERYTHING = "*"
+"""Pause scope of the whole workspace."""
+
+UPLOADS = "uploads"
+"""Pause scope of charts: their limits are not those of messages."""
+
+LOOKS = "looks"
+"""Pause scope of looking into channels: reading has limits of its own."""
+
+
+_TOLD_LATE = "Told late: it began as"
+
+
+def told_at_once(waiting: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[str, Any]:
+    """The newer text in the place of one that nobody has seen, and how it began.
+
+    So an incident that began and ended before its message could be sent is told as one that says both.
+    """
+    lead = str(waiting.get("lead", ""))
+    if _TOLD_LATE in lead:
+        began = lead[lead.index(_TOLD_LATE) :]
+    elif _stand(waiting) != _stand(newer):
+        severity = str(waiting.get("severity", "")).lower()
+        began = f"{_TOLD_LATE} {severity}, \u201c{waiting.get('headline', '')}\u201d."
+    else:
+        return dict(newer)  # the same news with newer numbers
+    return {**newer, "lead": f"{newer.get('lead', '')} {began}".strip()}
+
+
+def repeat_marked(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The message, saying that it may stand in the channel twice."""
+    mark = "Possible repeat: an earlier attempt got no clear answer."
+    return {**message, "lead": f"{message.get('lead', '')} {mark}".strip()}
+
+
+def _stand(message: Mapping[str, Any]) -> tuple[object, object]:
+    return message.get("state"), message.get("severity")

@@ -1,0 +1,278 @@
+"""Messages: what a reader is told of an incident, in words, before any channel's format."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from alerts.lifecycle import Incident, Reason, State
+from alerts.rules import Fact, Reading, Severity
+from alerts.wording import amount, chance, day, days, month, percent, shortened
+
+CAPTION_LIMIT = 1000  # what Slack keeps of a picture's alternative text
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Everything a channel may show, as plain text. Renderers choose the form, never the words."""
+
+    kind: str  # "root" | "reply"
+    label: str  # the severity or the state in a word: "Critical", "Resolved"
+    headline: str
+    severity: Severity
+    state: State
+    lead: str
+    why_now: str
+    facts: tuple[Fact, ...]
+    drivers: tuple[str, ...]
+    evidence: tuple[str, ...]
+    advice: str
+    replay: str  # "Replay: as known on 21 Jun 2025", or empty for what is true now
+    context: tuple[str, ...]
+    links: tuple[tuple[str, str], ...]  # (words, web address)
+    delivery_key: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """A plain dictionary that JSON can hold; `from_dict` reverses it."""
+        return {
+            "kind": self.kind,
+            "label": self.label,
+            "headline": self.headline,
+            "severity": self.severity.name,
+            "state": self.state.value,
+            "lead": self.lead,
+            "why_now": self.why_now,
+            "facts": [[fact.label, fact.value] for fact in self.facts],
+            "drivers": list(self.drivers),
+            "evidence": list(self.evidence),
+            "advice": self.advice,
+            "replay": self.replay,
+            "context": list(self.context),
+            "links": [list(link) for link in self.links],
+            "delivery_key": self.delivery_key,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The message that `as_dict` described."""
+        return cls(
+            **{
+                **data,
+                "severity": Severity[data["severity"]],
+                "state": State(data["state"]),
+                "facts": tuple(Fact(label, value) for label, value in data["facts"]),
+                "drivers": tuple(data["drivers"]),
+                "evidence": tuple(data["evidence"]),
+                "context": tuple(data["context"]),
+                "links": tuple((words, address) for words, address in data["links"]),
+            }
+        )
+
+
+def root_message(
+    incident: Incident,
+    reason: Reason,
+    *,
+    known_at: datetime,
+    book: str,
+    links: Sequence[tuple[str, str]] = (),
+) -> Message:
+    """The one message of an incident as it stands now; posted once, then edited."""
+    reading = incident.reading
+    is_open = incident.state.is_open
+    return Message(
+        kind="root",
+        label=_root_label(incident),
+        headline=reading.headline,
+        severity=incident.severity,
+        state=incident.state,
+        lead=_lead(incident),
+        why_now=_why_now(incident, reason),
+        facts=reading.facts,
+        drivers=reading.drivers,
+        evidence=reading.evidence,
+        # Advice on something that is over would be acted upon.
+        advice=reading.advice if is_open else "",
+        replay=_replay(known_at, book),
+        context=_context(incident, known_at, book),
+        links=_links(reading, links),
+        delivery_key=delivery_key(incident, "root"),
+    )
+
+
+def transition_reply(
+    incident: Incident,
+    reason: Reason,
+    *,
+    known_at: datetime,
+    book: str,
+    links: Sequence[tuple[str, str]] = (),
+) -> Message:
+    """The short line under an incident's message that says what has just changed."""
+    root = root_message(incident, reason, known_at=known_at, book=book, links=links)
+    # The root message above it, edited at the same time, has the rest.
+    return replace(
+        root,
+        kind="reply",
+        label=_reply_label(incident, reason),
+        lead=root.lead if incident.episode > 1 or not incident.state.is_open else "",
+        facts=root.facts[:3],
+        drivers=(),
+        evidence=(),
+        context=root.context[:1],
+        delivery_key=delivery_key(incident, "reply"),
+    )
+
+
+def chart_caption(incident: Incident, *, known_at: datetime, book: str) -> str:
+    """What a picture shows, in words with its number, for readers who can't see it."""
+    reading = incident.reading
+    pictures = {"series": "Price and forecast", "market": "Supply, demand and shortfall"}
+    pictures["volume"] = "Monthly volume and its limit"
+    kind = pictures.get(reading.chart.kind, "Chart") if reading.chart else "Chart"
+    through = f" Data through {month(reading.data_through)}." if reading.data_through else ""
+    replay = f" {_replay(known_at, book)}." if _replay(known_at, book) else ""
+    text = f"{kind}. {reading.headline}. {_measure_sentence(incident)}{through}{replay}"
+    return shortened(text, CAPTION_LIMIT)
+
+
+def is_replay(book: str) -> bool:
+    """Whether a book looks into the past: "as-of 2025-06-21". Everything else is what is true now."""
+    return book.startswith("as-of")
+
+
+def delivery_key(incident: Incident, kind: str) -> str:
+    """What one post is known by, before and after it is sent: `kind` is "root", "reply" or "chart"."""
+    if kind == "root":
+        return f"{incident.id}:root"
+    return f"{incident.id}:{kind}:{incident.revision}"
+
+
+def _root_label(incident: Incident) -> str:
+    word = incident.severity.name.capitalize()
+    match incident.state:
+        case State.RECOVERING:
+            return f"{word}, easing"
+        case State.FIRING if incident.reading.severity is None:
+            return f"{word}, easing"
+        case State.RESOLVED:
+            return "Resolved"
+        case State.WITHDRAWN:
+            return "Withdrawn"
+        case _:
+            return word
+
+
+def _reply_label(incident: Incident, reason: Reason) -> str:
+    word = incident.severity.name.lower()
+    if incident.state is State.RESOLVED:
+        return "Resolved"
+    if incident.state is State.WITHDRAWN:
+        return "Withdrawn"
+    if reason is Reason.ESCALATED:
+        return f"Raised to {word}"
+    if reason is Reason.LIMIT_CHANGED:
+        return f"Limit changed, now {word}"
+    return f"Open again, {word}"
+
+
+def _lead(incident: Incident) -> str:
+    """Where it stands, in one or two short sentences."""
+    again = ""
+    if incident.episode > 1:
+        again = f" It has opened {incident.episode} times since {day(incident.opened_at)}."
+    match incident.state:
+        case State.RESOLVED:
+            lasted = (incident.changed_at - incident.since).days
+            after = f" after {days(lasted)}" if lasted else ""
+            return f"Over since {day(incident.changed_at)}{after}.{again}"
+        case State.WITHDRAWN:
+            return (
+                f"Withdrawn on {day(incident.changed_at)}. This says nothing about whether "
+                f"the situation is over.{again}"
+            )
+        case _:
+            ends_when = f" {incident.reading.ends_when}" if incident.reading.ends_when else ""
+            return f"Open since {day(incident.since)}.{again}{ends_when}"
+
+
+def _why_now(incident: Incident, reason: Reason) -> str:
+    """The reason of the decision as a sentence, with the numbers that made it."""
+    now = _measure_sentence(incident)
+    was = _was(incident)
+    word = incident.severity.name.lower()
+    match reason:
+        case Reason.OPENED:
+            runs = incident.true_runs
+            start = "" if runs < 2 else f"Past its limit {runs} times running. "
+            return f"{start}{now}"
+        case Reason.ESCALATED:
+            return f"{was}{now}" if was else f"Raised to {word}. {now}"
+        case Reason.LOWERED:
+            return f"Lowered to {word}. {was}{now}"
+        case Reason.RECOVERING:
+            return f"Clear for the first time. {was}{now}"
+        case Reason.RESOLVED:
+            return f"Clear of its limit. {was}{now}"
+        case Reason.REOPENED:
+            return f"Past its limit again, soon after it had ended. {was}{now}"
+        case Reason.LIMIT_CHANGED:
+            return f"The rule was changed, so this was judged afresh. {now}"
+        case Reason.WITHDRAWN:
+            return "Its rule was removed or switched off."
+        case Reason.UPDATED:
+            return f"New figures. {was}{now}"
+        case _:
+            return now
+
+
+def _was(incident: Incident) -> str:
+    if incident.previous_value is None or incident.previous_at is None:
+        return ""
+    was = _measure(incident.previous_value, incident.reading.unit)
+    return f"Was {was} on {day(incident.previous_at)}. "
+
+
+def _measure_sentence(incident: Incident) -> str:
+    """The measure and its limit: in the rule's own words when it gave them."""
+    reading = incident.reading
+    if reading.standing:
+        return reading.standing
+    side = "below " if reading.direction == "below" else ""
+    value, limit = _measure(reading.value, reading.unit), _measure(reading.limit, reading.unit)
+    return f"Now {value}; the limit is {side}{limit}."
+
+
+def _measure(value: float, unit: str) -> str:
+    """A rule's measure with its unit; the shares and chances among them are 0–1."""
+    match unit:
+        case "chance":
+            return f"a {chance(value)} chance"
+        case "of demand" | "of demand in the worst tenth of outcomes":
+            return f"{percent(value)} {unit}"
+        case "of the mean":
+            return f"{percent(value)} of the 12-month mean"
+        case "days":
+            return days(value)
+        case _:
+            return amount(value, unit)
+
+
+def _replay(known_at: datetime, book: str) -> str:
+    return f"Replay: as known on {day(known_at)}" if is_replay(book) else ""
+
+
+def _context(incident: Incident, known_at: datetime, book: str) -> tuple[str, ...]:
+    instant = known_at.astimezone(UTC)
+    lines = [f"As known on {day(instant)}, {instant:%H:%M} UTC"]
+    if incident.reading.data_through is not None:
+        lines.append(f"Data through {month(incident.reading.data_through)}")
+    lines.append(f"Rule: {incident.rule}")
+    if is_replay(book):
+        lines.append("Not a live alert")
+    return tuple(lines)
+
+
+def _links(reading: Reading, links: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    runbook = (("What to do", reading.runbook),) if reading.runbook else ()
+    return (*links, *runbook)

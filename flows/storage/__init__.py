@@ -1,0 +1,1 @@
+"""The only room that speaks SQL: observations, forecasts, runs, incidents and the outbox."""

@@ -1,0 +1,567 @@
+"""Incidents, evaluations and the outbox: a decision and what it has to say are one transaction."""
+
+import hashlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from alerts.ledger import (
+    EVERYTHING,
+    LOOKS,
+    UPLOADS,
+    Compose,
+    EntryKind,
+    OutboxEntry,
+    OutboxState,
+    OutboxSummary,
+    Receipt,
+)
+from alerts.lifecycle import Decision, Incident, Reason, State, decide, incident_id
+from alerts.lifecycle import withdraw as decide_withdrawal
+from alerts.rules import NotEvaluated, Reading, RuleOptions, Severity
+from flows.storage.database import Database
+from flows.storage.outbox import (
+    Outgoing,
+    as_json,
+    is_root,
+    of_book,
+    paused_scopes,
+    read_entry,
+    revived,
+    settle,
+    storable,
+    summed_up,
+    take_over,
+)
+from flows.storage.tables import evaluation, incident, outbox, outbox_pause, transition
+
+_UNSETTLED = (OutboxState.PENDING, OutboxState.SENDING, OutboxState.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One step in the life of an incident, with the reading that caused it."""
+
+    at: datetime
+    reason: Reason
+    state_before: str  # empty for the first one
+    state: State
+    severity: Severity
+    rule_version: str
+    reading: Reading
+
+
+class SqlLedger:
+    """The ledger in the database; every method is one committed transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- deciding ---------------------------------------------------------------
+
+    def record(
+        self,
+        book: str,
+        result: Reading | NotEvaluated,
+        rule: RuleOptions,
+        *,
+        now: datetime,
+        compose: Compose,
+        written_at: datetime | None = None,
+    ) -> Decision:
+        """Decide what a result means and write all that follows from it, once.
+
+        `now` is the moment that is judged, `written_at` the wall clock where the two differ. The same
+        input under the same rule version, however often and by whomever, answers ALREADY_EVALUATED.
+        """
+        with self._database.writing("ledger") as connection:
+            newest = _newest_incident(connection, book, result.fingerprint)
+            before = None if newest is None else _incident(newest)
+            input_id = _input_id(result)
+            if _is_evaluated(connection, book, result, input_id):
+                if isinstance(result, NotEvaluated):
+                    return Decision(Reason.KEPT_LAST, before)
+                return Decision(Reason.ALREADY_EVALUATED, before)
+            ordinal = 1 if newest is None else newest.ordinal + 1
+            decision = decide(
+                before,
+                result,
+                rule,
+                now=now,
+                book=book,
+                new_id=incident_id(book, result.fingerprint, ordinal),
+            )
+            after = decision.incident
+            if after is not None:
+                is_new = before is None or before.id != after.id
+                _write_incident(connection, after, ordinal if is_new else None)
+            connection.execute(
+                insert(evaluation).values(
+                    book=book,
+                    fingerprint=result.fingerprint,
+                    input_id=input_id,
+                    rule_version=result.rule_version,
+                    at=now,
+                    reason=decision.reason.value,
+                    incident_id=None if after is None else after.id,
+                    payload=_result_text(result),
+                )
+            )
+            _write_consequences(connection, before, decision, now, compose, written_at or now)
+        return decision
+
+    def withdraw(
+        self, key: str, *, now: datetime, compose: Compose, written_at: datetime | None = None
+    ) -> Decision:
+        """End the incident of that id because its rule is gone."""
+        with self._database.writing("ledger") as connection:
+            row = connection.execute(select(incident).where(incident.c.id == key)).one()
+            before = _incident(row)
+            decision = decide_withdrawal(before, now=now)
+            after = decision.incident
+            if after is not None and after != before:
+                _write_incident(connection, after, None)
+                _write_consequences(connection, before, decision, now, compose, written_at or now)
+        return decision
+
+    # --- reading ----------------------------------------------------------------
+
+    def open_incidents(self, book: str) -> tuple[Incident, ...]:
+        """What a reader should reckon with, most severe first, then oldest."""
+        found = incident.c
+        query = (
+            select(incident)
+            .where(found.book == book, found.state.in_([s.value for s in State if s.is_open]))
+            .order_by(found.severity.desc(), found.opened_at, found.id)
+        )
+        return self._incidents(query)
+
+    def incidents(self, book: str, limit: int = 100) -> tuple[Incident, ...]:
+        """Every incident of a book, last changed first; also the ended and the unsaid ones."""
+        found = incident.c
+        query = (
+            select(incident)
+            .where(found.book == book)
+            .order_by(found.changed_at.desc(), found.id)
+            .limit(limit)
+        )
+        return self._incidents(query)
+
+    def incident(self, key: str) -> Incident | None:
+        """The incident of that id."""
+        found = self._incidents(select(incident).where(incident.c.id == key))
+        return found[0] if found else None
+
+    def transitions(self, key: str) -> tuple[Transition, ...]:
+        """The life of an incident, oldest step first."""
+        query = select(transition).where(transition.c.incident_id == key).order_by(transition.c.id)
+        with self._database.reading() as connection:
+            return tuple(
+                Transition(
+                    row.at,
+                    Reason(row.reason),
+                    row.state_before,
+                    State(row.state),
+                    Severity(row.severity),
+                    row.rule_version,
+                    Reading.from_dict(json.loads(row.payload)),
+                )
+                for row in connection.execute(query)
+            )
+
+    def entries(
+        self,
+        book: str | None = None,
+        *,
+        incident_id: str | None = None,
+        states: Collection[OutboxState] = tuple(OutboxState),
+    ) -> tuple[OutboxEntry, ...]:
+        """Outbox rows, oldest first, without their pictures."""
+        query = select(outbox.c.id).where(
+            outbox.c.state.in_([state.value for state in states]), *of_book(book)
+        )
+        if incident_id is not None:
+            query = query.where(outbox.c.incident_id == incident_id)
+        with self._database.reading() as connection:
+            keys = connection.scalars(query.order_by(outbox.c.id)).all()
+            return tuple(read_entry(connection, key, with_image=False) for key in keys)
+
+    # --- delivering -------------------------------------------------------------
+
+    def expire(self, book: str | None, now: datetime) -> int:
+        """Take back leases that ran out: whoever held them died. Returns how many."""
+        lost = and_(
+            outbox.c.state == OutboxState.SENDING.value,
+            outbox.c.lease_until < now,
+            *of_book(book),
+        )
+        why = "the sender ended before it knew the answer"
+        with self._database.writing("ledger") as connection:
+            # An edit may be repeated without harm: nobody can see that it was made twice.
+            edits = connection.execute(
+                update(outbox)
+                .where(lost, outbox.c.kind == EntryKind.EDIT.value)
+                .values(state=OutboxState.PENDING.value, lease_until=None, error=why)
+            )
+            others = connection.execute(
+                update(outbox)
+                .where(lost)
+                .values(
+                    state=OutboxState.UNKNOWN.value,
+                    unknown_at=outbox.c.lease_until,
+                    not_before=now,
+                    lease_until=None,
+                    looks=0,
+                    error=why,
+                )
+            )
+            return edits.rowcount + others.rowcount
+
+    def claim(self, book: str | None, now: datetime, lease: timedelta) -> OutboxEntry | None:
+        """Lease the next entry that may be sent, or None. Text goes before charts, then oldest first."""
+        mine = outbox.alias("mine")
+        root = outbox.alias("root")
+        earlier = outbox.alias("earlier")
+        is_root = mine.c.kind == EntryKind.ROOT.value
+        is_chart = mine.c.kind == EntryKind.CHART.value
+        root_stands = exists().where(
+            root.c.incident_id == mine.c.incident_id,
+            root.c.kind == EntryKind.ROOT.value,
+            root.c.state == OutboxState.SENT.value,
+        )
+        is_behind = exists().where(
+            earlier.c.incident_id == mine.c.incident_id,
+            earlier.c.id < mine.c.id,
+            earlier.c.kind != EntryKind.CHART.value,
+            earlier.c.state.in_([state.value for state in _UNSETTLED]),
+        )
+        with self._database.writing("ledger") as connection:
+            paused = paused_scopes(connection, now)
+            if EVERYTHING in paused:
+                return None
+            query = (
+                select(mine.c.id)
+                .where(
+                    mine.c.state == OutboxState.PENDING.value,
+                    mine.c.not_before <= now,
+                    mine.c.channel.not_in(paused),
+                    or_(is_root, and_(root_stands, or_(is_chart, ~is_behind))),
+                )
+                .order_by(case((is_chart, 1), else_=0), mine.c.id)
+                .limit(1)
+            )
+            if book is not None:
+                query = query.where(mine.c.book == book)
+            if UPLOADS in paused:
+                query = query.where(~is_chart)
+            key = connection.execute(query).scalar()
+            if key is None:
+                return None
+            connection.execute(
+                update(outbox)
+                .where(outbox.c.id == key)
+                .values(
+                    state=OutboxState.SENDING.value,
+                    attempts=outbox.c.attempts + 1,
+                    lease_until=now + lease,
+                    started_at=func.coalesce(outbox.c.started_at, now),
+                )
+            )
+            return read_entry(connection, key)
+
+    def mark_sent(self, entry: OutboxEntry, receipt: Receipt, *, now: datetime) -> None:
+        """It stands in the channel. Proof is believed from anyone, also when the lease was lost."""
+        with self._database.writing("ledger") as connection:
+            connection.execute(
+                update(outbox)
+                .where(outbox.c.id == entry.id, outbox.c.state != OutboxState.SENT.value)
+                .values(
+                    state=OutboxState.SENT.value,
+                    receipt_channel=receipt.channel_id,
+                    receipt_ts=receipt.ts,
+                    sent_at=now,
+                    lease_until=None,
+                    error="",
+                )
+            )
+
+    def mark_unknown(
+        self, entry: OutboxEntry, error: str, *, now: datetime, look_at: datetime
+    ) -> None:
+        """It may stand in the channel: look for it from `look_at` on, before anything else."""
+        self._settle(
+            entry,
+            (OutboxState.SENDING,),
+            state=OutboxState.UNKNOWN.value,
+            unknown_at=now,
+            not_before=look_at,
+            looks=0,
+            error=storable(error),
+        )
+
+    def mark_dead(self, entry: OutboxEntry, error: str, *, now: datetime) -> None:
+        """It will never pass as things are; it waits for `redrive`."""
+        self._settle(
+            entry,
+            (OutboxState.SENDING, OutboxState.UNKNOWN),
+            state=OutboxState.DEAD.value,
+            not_before=now,
+            error=storable(error),
+        )
+
+    def release(
+        self,
+        entry: OutboxEntry,
+        *,
+        not_before: datetime,
+        error: str = "",
+        is_text_only: bool = False,
+        is_repeat_possible: bool = False,
+    ) -> None:
+        """It does not stand in the channel: send it again, with the same key, from `not_before` on.
+
+        A root message that waits again takes over what was waiting behind it.
+        """
+        with self._database.writing("ledger") as connection:
+            changed = settle(
+                connection,
+                entry,
+                (OutboxState.SENDING, OutboxState.UNKNOWN),
+                state=OutboxState.PENDING.value,
+                not_before=not_before,
+                unknown_at=None,
+                looks=0,
+                is_text_only=entry.is_text_only or is_text_only,
+                is_repeat_possible=entry.is_repeat_possible or is_repeat_possible,
+                error=storable(error),
+            )
+            if changed and entry.kind is EntryKind.ROOT and not is_repeat_possible:
+                take_over(connection, entry)
+
+    def look_again(
+        self, entry: OutboxEntry, *, at: datetime, error: str = "", was_conclusive: bool
+    ) -> None:
+        """It was not found, or could not be looked for: look again from `at` on."""
+        self._settle(
+            entry,
+            (OutboxState.UNKNOWN,),
+            looks=entry.looks + (1 if was_conclusive else 0),
+            not_before=at,
+            error=storable(error) or entry.error,
+        )
+
+    def reconcilable(self, book: str | None, now: datetime) -> tuple[OutboxEntry, ...]:
+        """Entries to be looked for in the channel now, oldest first."""
+        with self._database.reading() as connection:
+            paused = paused_scopes(connection, now)
+            if paused & {EVERYTHING, LOOKS}:
+                return ()
+            query = (
+                select(outbox.c.id)
+                .where(
+                    outbox.c.state == OutboxState.UNKNOWN.value,
+                    outbox.c.not_before <= now,
+                    outbox.c.channel.not_in(paused),
+                    *of_book(book),
+                )
+                .order_by(outbox.c.id)
+            )
+            keys = connection.scalars(query).all()
+            return tuple(read_entry(connection, key, with_image=False) for key in keys)
+
+    def pause(self, scope: str, until: datetime, reason: str) -> None:
+        """Keep a channel (or everything) quiet until then; a longer pause already there stays."""
+        with self._database.writing("ledger") as connection:
+            mine = outbox_pause.c.scope == scope
+            there = connection.execute(select(outbox_pause.c.until).where(mine)).scalar()
+            if there is None:
+                connection.execute(
+                    insert(outbox_pause).values(scope=scope, until=until, reason=reason)
+                )
+            elif there < until:
+                connection.execute(
+                    update(outbox_pause).where(mine).values(until=until, reason=reason)
+                )
+
+    def redrive(self, book: str | None = None) -> int:
+        """After a repair: try everything that was given up once more, now. Returns how many."""
+        with self._database.writing("ledger") as connection:
+            connection.execute(delete(outbox_pause))
+            again = connection.execute(
+                update(outbox)
+                .where(outbox.c.state == OutboxState.DEAD.value, *of_book(book))
+                .values(**revived())
+            )
+            return again.rowcount
+
+    def summary(self, book: str | None, now: datetime) -> OutboxSummary:
+        """What has not arrived yet, and when something can be done about it."""
+        found = outbox.c
+        query = (
+            select(
+                found.id,
+                found.incident_id,
+                found.kind,
+                found.channel,
+                found.state,
+                found.not_before,
+                found.lease_until,
+                found.created_at,
+                found.error,
+            )
+            .where(found.state != OutboxState.SENT.value, *of_book(book))
+            .order_by(found.id)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+            standing = set(
+                connection.scalars(
+                    select(found.incident_id).where(
+                        found.kind == EntryKind.ROOT.value,
+                        found.state == OutboxState.SENT.value,
+                        found.incident_id.in_(
+                            select(found.incident_id).where(found.state != OutboxState.SENT.value)
+                        ),
+                    )
+                )
+            )
+            pauses = {
+                row.scope: row
+                for row in connection.execute(
+                    select(outbox_pause).where(outbox_pause.c.until > now)
+                )
+            }
+        return summed_up(rows, standing, pauses, now)
+
+    # --- helpers ----------------------------------------------------------------
+
+    def _incidents(self, query: Any) -> tuple[Incident, ...]:
+        with self._database.reading() as connection:
+            return tuple(_incident(row) for row in connection.execute(query))
+
+    def _settle(
+        self, entry: OutboxEntry, states: Collection[OutboxState], **values: object
+    ) -> None:
+        with self._database.writing("ledger") as connection:
+            settle(connection, entry, states, **values)
+
+
+def _newest_incident(connection: Connection, book: str, fingerprint: str) -> Row[Any] | None:
+    return connection.execute(
+        select(incident)
+        .where(incident.c.book == book, incident.c.fingerprint == fingerprint)
+        .order_by(incident.c.ordinal.desc())
+        .limit(1)
+    ).first()
+
+
+def _is_evaluated(
+    connection: Connection, book: str, result: Reading | NotEvaluated, input_id: str
+) -> bool:
+    done = evaluation.c
+    query = select(done.id).where(
+        done.book == book,
+        done.fingerprint == result.fingerprint,
+        done.input_id == input_id,
+        done.rule_version == result.rule_version,
+    )
+    return connection.execute(query).first() is not None
+
+
+def _input_id(result: Reading | NotEvaluated) -> str:
+    if isinstance(result, Reading):
+        return result.input_id
+    return "not-evaluated:" + hashlib.sha256(result.why.encode()).hexdigest()[:16]
+
+
+def _result_text(result: Reading | NotEvaluated) -> str:
+    if isinstance(result, Reading):
+        return as_json(result.as_dict())
+    return as_json({"rule": result.rule, "subject": result.subject, "why": result.why})
+
+
+def _write_incident(connection: Connection, after: Incident, ordinal: int | None) -> None:
+    values = {
+        "rule": after.rule,
+        "type": after.type,
+        "subject": after.subject,
+        "severity": int(after.severity),
+        "state": after.state.value,
+        "opened_at": after.opened_at,
+        "changed_at": after.changed_at,
+        "payload": as_json(after.as_dict()),
+    }
+    if ordinal is None:
+        connection.execute(update(incident).where(incident.c.id == after.id).values(**values))
+    else:
+        connection.execute(
+            insert(incident).values(
+                id=after.id,
+                book=after.book,
+                fingerprint=after.fingerprint,
+                ordinal=ordinal,
+                **values,
+            )
+        )
+
+
+def _write_consequences(
+    connection: Connection,
+    before: Incident | None,
+    decision: Decision,
+    now: datetime,
+    compose: Compose,
+    written_at: datetime,
+) -> None:
+    """The transition, if it is one, and what it has to say."""
+    after = decision.incident
+    if after is None:
+        return
+    was = before if before is not None and before.id == after.id else None
+    is_step = (
+        decision.says
+        or decision.replies
+        or was is None
+        or (was.state, was.severity) != (after.state, after.severity)
+    )
+    if not is_step:
+        return
+    written = connection.execute(
+        insert(transition)
+        .values(
+            incident_id=after.id,
+            at=now,
+            reason=decision.reason.value,
+            state_before="" if was is None else was.state.value,
+            state=after.state.value,
+            severity=int(after.severity),
+            rule_version=after.rule_version,
+            payload=as_json(after.reading.as_dict()),
+        )
+        .returning(transition.c.id)
+    ).scalar_one()
+    if decision.says or decision.replies:
+        outgoing = Outgoing(connection, after, int(written), written_at)
+        # The root first, whatever order they came in: everything else refers to it.
+        for entry in sorted(compose(decision), key=lambda e: not is_root(e)):
+            outgoing.add(entry)
+
+
+def _incident(row: Row[Any]) -> Incident:
+    return Incident.from_dict(json.loads(row.payload))

@@ -1,0 +1,322 @@
+"""Rows of the outbox: written with a decision, folded while unseen, settled, summed up for operators."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
+
+from alerts.ledger import (
+    EVERYTHING,
+    LOOKS,
+    UPLOADS,
+    EntryKind,
+    NewEntry,
+    OutboxEntry,
+    OutboxState,
+    OutboxSummary,
+    Receipt,
+    told_at_once,
+)
+from alerts.lifecycle import Incident
+from flows.storage.tables import outbox, outbox_pause
+
+# New entries are due at once, whatever moment the decision was made for.
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def settle(
+    connection: Connection,
+    entry: OutboxEntry,
+    states: Collection[OutboxState],
+    **values: object,
+) -> bool:
+    """Change an entry if it still is as this worker left it; a worker that lost its lease changes nothing."""
+    changed = connection.execute(
+        update(outbox)
+        .where(
+            outbox.c.id == entry.id,
+            outbox.c.state.in_([state.value for state in states]),
+            outbox.c.attempts == entry.attempts,
+            outbox.c.looks == entry.looks,
+        )
+        .values(lease_until=None, **values)
+    )
+    return changed.rowcount == 1
+
+
+def is_root(entry: NewEntry) -> bool:
+    """Whether an entry says how the root message should look."""
+    return EntryKind(entry.kind) in (EntryKind.ROOT, EntryKind.EDIT)
+
+
+class Outgoing:
+    """Writes the entries of one transition, folding into what has not been sent yet."""
+
+    def __init__(
+        self, connection: Connection, after: Incident, step: int, written_at: datetime
+    ) -> None:
+        self._connection = connection
+        self._after = after
+        self._step = step
+        self._written_at = written_at
+        self._count = 0
+        root = self._last(EntryKind.ROOT)
+        self._root = root
+        # A root that nobody has seen takes in everything that follows, until it is sent.
+        self._is_unseen = root is not None and root.state in (
+            OutboxState.PENDING.value,
+            OutboxState.DEAD.value,
+        )
+
+    def add(self, entry: NewEntry) -> None:
+        if is_root(entry):
+            if self._root is None:
+                self._insert(EntryKind.ROOT, entry)
+            elif self._is_unseen:
+                self._fold(self._root, entry)
+            else:
+                self._replace(EntryKind.EDIT, entry)
+        elif EntryKind(entry.kind) is EntryKind.CHART:
+            self._replace(EntryKind.CHART, entry)
+        elif not self._is_unseen:
+            self._insert(EntryKind.REPLY, entry)
+
+    def _last(self, kind: EntryKind) -> Row[Any] | None:
+        return self._connection.execute(
+            select(outbox)
+            .where(outbox.c.incident_id == self._after.id, outbox.c.kind == kind.value)
+            .order_by(outbox.c.id.desc())
+            .limit(1)
+        ).first()
+
+    def _fold(self, root: Row[Any], entry: NewEntry) -> None:
+        message = told_at_once(json.loads(root.message), entry.message)
+        values: dict[str, Any] = {
+            "message": as_json(_with_key(message, root.delivery_key)),
+            "route": entry.route,
+            "channel": entry.channel,
+        }
+        if root.state == OutboxState.DEAD.value and root.channel != entry.channel:
+            # The route was mended: this is the re-drive that the operator would have to ask for.
+            values |= revived()
+        self._connection.execute(update(outbox).where(outbox.c.id == root.id).values(**values))
+
+    def _replace(self, kind: EntryKind, entry: NewEntry) -> None:
+        """Only the newest counts: take the place of one that waits (or was given up), or wait too."""
+        waiting = self._last(kind)
+        if waiting is not None and waiting.state in (
+            OutboxState.PENDING.value,
+            OutboxState.DEAD.value,
+        ):
+            self._connection.execute(delete(outbox).where(outbox.c.id == waiting.id))
+        self._insert(kind, entry)
+
+    def _insert(self, kind: EntryKind, entry: NewEntry) -> None:
+        self._count += 1
+        key = f"{self._after.id}:{kind.value}"  # there is one root
+        if kind is not EntryKind.ROOT:
+            key = f"{key}:{self._step}.{self._count}"
+        self._connection.execute(
+            insert(outbox).values(
+                book=self._after.book,
+                incident_id=self._after.id,
+                kind=kind.value,
+                route=entry.route,
+                channel=entry.channel,
+                delivery_key=key,
+                message=as_json(_with_key(dict(entry.message), key)),
+                image=entry.image,
+                alt_text=storable(entry.alt_text),
+                created_at=self._written_at,
+                is_repeat_possible=False,
+                error="",
+                **revived(),
+            )
+        )
+
+
+def take_over(connection: Connection, root: OutboxEntry) -> None:
+    """The root waits again: it takes the text of the newest edit, and replies nobody needs any more."""
+    behind = and_(
+        outbox.c.incident_id == root.incident_id,
+        outbox.c.kind.in_([EntryKind.EDIT.value, EntryKind.REPLY.value]),
+        outbox.c.state.in_([OutboxState.PENDING.value, OutboxState.DEAD.value]),
+    )
+    newest = connection.execute(
+        select(outbox.c.message)
+        .where(behind, outbox.c.kind == EntryKind.EDIT.value)
+        .order_by(outbox.c.id.desc())
+        .limit(1)
+    ).scalar()
+    if newest is None:
+        return
+    message = told_at_once(root.message, json.loads(newest))
+    connection.execute(
+        update(outbox)
+        .where(outbox.c.id == root.id)
+        .values(message=as_json(_with_key(message, root.delivery_key)))
+    )
+    connection.execute(delete(outbox).where(behind))
+
+
+def revived() -> dict[str, Any]:
+    """The columns of an entry that is to be sent as if for the first time."""
+    return {
+        "state": OutboxState.PENDING.value,
+        "attempts": 0,
+        "looks": 0,
+        "is_text_only": False,
+        "not_before": AT_ONCE,
+        "lease_until": None,
+        "unknown_at": None,
+    }
+
+
+def _with_key(message: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The row's key is the one that counts; a message that carries one carries that."""
+    return {**message, "delivery_key": key} if "delivery_key" in message else dict(message)
+
+
+def read_entry(connection: Connection, key: int, *, with_image: bool = True) -> OutboxEntry:
+    """One entry with what its sending needs to know of its root and its channel."""
+    root = outbox.alias("root")
+    same = outbox.alias("same")
+    columns = [column for column in outbox.c if with_image or column is not outbox.c.image]
+    known_channel = (
+        select(same.c.receipt_channel)
+        .where(same.c.channel == outbox.c.channel, same.c.receipt_channel.is_not(None))
+        .order_by(same.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    row = connection.execute(
+        select(
+            *columns,
+            root.c.receipt_channel.label("root_channel"),
+            root.c.receipt_ts.label("root_ts"),
+            root.c.delivery_key.label("root_key"),
+            known_channel.label("known_channel"),
+        )
+        .outerjoin(
+            root,
+            and_(
+                root.c.incident_id == outbox.c.incident_id,
+                root.c.kind == EntryKind.ROOT.value,
+            ),
+        )
+        .where(outbox.c.id == key)
+    ).one()
+    return OutboxEntry(
+        id=row.id,
+        book=row.book,
+        incident_id=row.incident_id,
+        kind=EntryKind(row.kind),
+        route=row.route,
+        channel=row.channel,
+        delivery_key=row.delivery_key,
+        message=json.loads(row.message),
+        image=row.image if with_image else None,
+        alt_text=row.alt_text,
+        state=OutboxState(row.state),
+        attempts=row.attempts,
+        looks=row.looks,
+        is_text_only=row.is_text_only,
+        is_repeat_possible=row.is_repeat_possible,
+        created_at=row.created_at,
+        not_before=row.not_before,
+        lease_until=row.lease_until,
+        started_at=row.started_at,
+        unknown_at=row.unknown_at,
+        receipt=_receipt(row.receipt_channel, row.receipt_ts),
+        error=row.error,
+        root=_receipt(row.root_channel, row.root_ts),
+        root_key=row.root_key or "",
+        channel_id=row.known_channel,
+    )
+
+
+def _receipt(channel_id: str | None, ts: str | None) -> Receipt | None:
+    return None if channel_id is None else Receipt(channel_id, ts or "")
+
+
+def of_book(book: str | None) -> tuple[ColumnElement[bool], ...]:
+    """The condition for one book, or none for all of them."""
+    return () if book is None else (outbox.c.book == book,)
+
+
+def paused_scopes(connection: Connection, now: datetime) -> set[str]:
+    """What has to stay quiet at that moment."""
+    query = select(outbox_pause.c.scope).where(outbox_pause.c.until > now)
+    return set(connection.scalars(query))
+
+
+def summed_up(
+    rows: Iterable[Row[Any]],
+    standing: Collection[str],
+    pauses: Mapping[str, Row[Any]],
+    now: datetime,
+) -> OutboxSummary:
+    """Unsettled rows (oldest first) as counts, ages, next due instant and sentences for an operator.
+
+    `standing` holds the incidents whose root message is in the channel, `pauses` those that last.
+    """
+    counts = dict.fromkeys(OutboxState, 0)
+    dead_charts = 0
+    oldest = now
+    dues: list[datetime] = []
+    behind: set[str] = set()  # incidents with an earlier text that is not settled
+    problems = [row.reason for row in pauses.values() if row.scope == EVERYTHING]
+    for row in rows:
+        state = OutboxState(row.state)
+        is_chart = row.kind == EntryKind.CHART.value
+        if state is OutboxState.DEAD:
+            dead_charts += is_chart
+            counts[state] += not is_chart
+            problems.append(f"{row.channel}: {row.error}")
+            continue
+        counts[state] += 1
+        if not is_chart:
+            oldest = min(oldest, row.created_at)
+        if state is OutboxState.UNKNOWN:
+            dues.append(_after(row, pauses, now, EVERYTHING, LOOKS))
+            problems.append(f"{row.channel}: not known whether it arrived: {row.error}")
+        elif state is OutboxState.SENDING:
+            dues.append(row.lease_until)
+        elif row.kind == EntryKind.ROOT.value or (
+            row.incident_id in standing and (is_chart or row.incident_id not in behind)
+        ):
+            scopes = (EVERYTHING, UPLOADS) if is_chart else (EVERYTHING,)
+            dues.append(_after(row, pauses, now, *scopes))
+        if not is_chart:
+            behind.add(row.incident_id)
+    return OutboxSummary(
+        pending=counts[OutboxState.PENDING],
+        sending=counts[OutboxState.SENDING],
+        unknown=counts[OutboxState.UNKNOWN],
+        dead=counts[OutboxState.DEAD],
+        dead_charts=dead_charts,
+        oldest_unsent_seconds=max(0.0, (now - oldest).total_seconds()),
+        next_due_at=min(dues, default=None),
+        problems=tuple(dict.fromkeys(problems))[:10],
+    )
+
+
+def _after(row: Row[Any], pauses: Mapping[str, Row[Any]], now: datetime, *scopes: str) -> datetime:
+    """When an entry's turn comes, with every pause that concerns it."""
+    due: datetime = row.not_before
+    until: list[datetime] = [
+        pauses[scope].until for scope in (row.channel, *scopes) if scope in pauses
+    ]
+    return max(due, now, *until)
+
+
+def storable(text: str) -> str:
+    """Text without what a database column refuses: NUL and halves of characters."""
+    return text.replace("\x00", "").encode(errors="replace").decode()
+
+
+def as_json(value: Mapping[str, Any]) -> str:
+    """Compact JSON text in ASCII: a NUL or half a character from a publisher can't break the database."""
+    return json.dumps(value, separators=(",", ":"))

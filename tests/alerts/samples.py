@@ -1,0 +1,120 @@
+"""Messages as the service would write them, one of each kind: for golden files and renderers."""
+
+from dataclasses import replace
+
+from alerts.lifecycle import Decision, decide
+from alerts.messages import Message, root_message, transition_reply
+from alerts.rules import (
+    DropLimit,
+    Limit,
+    PriceSpike,
+    Reading,
+    RuleOptions,
+    Severity,
+    Shortfall,
+    StaleSource,
+    VolumeDrop,
+)
+from forecasting.results import Situation
+from tests.builders import (
+    NOW,
+    exports_known_on,
+    make_forecast,
+    make_projection,
+    make_source,
+)
+
+WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
+LINKS = (("Outlook", "http://127.0.0.1:4200/outlook?run=1&x=2"),)
+BOOK = "as-of 2025-06-21"
+
+PRICE = PriceSpike(
+    name="oxide-price-spike",
+    series=("nd_oxide",),
+    limits=(Limit(WARNING, 0.5, 0.35), Limit(CRITICAL, 0.8, 0.6)),
+    options=RuleOptions(advice="Check which contracts are indexed to this oxide."),
+)
+SHORTFALL = Shortfall(
+    name="magnet-shortfall",
+    market=("world-ndfeb",),
+    limits=(Limit(WARNING, 0.05, 0.04), Limit(CRITICAL, 0.15, 0.12)),
+    tail=Limit(WARNING, 0.15, 0.12),
+    options=RuleOptions(runbook="https://example.com/shortfall"),
+)
+DROP = VolumeDrop(
+    name="magnet-exports-drop",
+    series=("cn_magnet_exports",),
+    limits=(DropLimit(WARNING, 0.6, 0.75), DropLimit(CRITICAL, 0.6, 0.75, months_running=2)),
+    options=RuleOptions(advice="Ask suppliers for the licence status of each shipment."),
+)
+STALE = StaleSource(name="source-is-stale")
+
+
+def judge(rule, situation: Situation) -> Reading:
+    (reading,) = rule.evaluate(situation)
+    assert isinstance(reading, Reading), reading
+    return reading
+
+
+def drop_of_2025(*days: str) -> Decision:
+    """The decision on the last of these days, each having been evaluated in turn."""
+    decision = None
+    for day in days:
+        situation = exports_known_on(day)
+        decision = decide(
+            decision.incident if decision else None,
+            judge(DROP, situation),
+            DROP.options,
+            now=situation.known_at,
+            new_id="6f1c0a52-0000-5000-8000-000000000001",
+        )
+    assert decision is not None
+    return decision
+
+
+def opened(rule, situation: Situation, book: str = "live") -> Message:
+    decision = decide(
+        None, judge(rule, situation), rule.options, now=NOW, book=book, new_id="6f1c0a52"
+    )
+    assert decision.incident is not None
+    return root_message(decision.incident, decision.reason, known_at=NOW, book=book, links=LINKS)
+
+
+def samples() -> dict[str, Message]:
+    """Every sample by the name of its golden file."""
+    worse = drop_of_2025("2025-05-21", "2025-06-21")
+    over = drop_of_2025("2025-05-21", "2025-06-21", "2025-07-21", "2025-08-21", "2025-09-21")
+    assert worse.incident is not None
+    assert over.incident is not None
+    ended_at = over.incident.changed_at
+    live = {"known_at": NOW, "book": "live", "links": LINKS}
+    spike = make_forecast((61.0, 66.0, 74.0, 83.0))
+    freeze = make_projection(
+        (0.1, 0.2, 0.3),
+        scenario="licence-freeze",
+        scenario_title="China grants no licences for six months",
+    )
+    return {
+        "drop_as_of_june": opened(DROP, exports_known_on("2025-06-21"), BOOK),
+        "drop_raised_root": root_message(worse.incident, worse.reason, **live),
+        "drop_raised_reply": transition_reply(worse.incident, worse.reason, **live),
+        "drop_resolved_root": root_message(
+            over.incident, over.reason, known_at=ended_at, book="live"
+        ),
+        "drop_resolved_reply": transition_reply(
+            over.incident, over.reason, known_at=ended_at, book="live"
+        ),
+        "price_spike": opened(PRICE, Situation(NOW, forecasts={"nd_oxide": spike})),
+        "shortfall": opened(
+            SHORTFALL,
+            Situation(
+                NOW,
+                projections={("world-ndfeb", "base"): make_projection((0.02, 0.06, 0.08, 0.11))},
+            ),
+        ),
+        "shortfall_scenario": opened(
+            replace(SHORTFALL, scenario="licence-freeze"),
+            Situation(NOW, projections={("world-ndfeb", "licence-freeze"): freeze}),
+        ),
+        "stale_source": opened(STALE, Situation(NOW, sources={"prices": make_source(60)})),
+    }

@@ -1,0 +1,324 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.lifecycle import Incident, Reason, State, decide, incident_id, withdraw
+from alerts.rules import NotEvaluated, RuleOptions, Severity
+from tests.builders import NOW, make_incident, make_reading
+
+INFO, WARNING, CRITICAL = Severity.INFO, Severity.WARNING, Severity.CRITICAL
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+OPTIONS = RuleOptions(cooldown=timedelta(days=14))
+
+QUIET = make_reading(None)
+BAND = make_reading(None, is_clear=False)  # between exit and enter: neither crossed nor clear
+WARN = make_reading(WARNING)
+CRIT = make_reading(CRITICAL, headline="worse")
+BLIND = NotEvaluated("magnet-exports-drop", "v1", "volume_drop", "x", WARN.fingerprint, "too old")
+
+firing = make_incident()
+critical = make_incident(severity=CRITICAL, peak=CRITICAL, reading=CRIT)
+recovering = make_incident(State.RECOVERING, clear_runs=1)
+pending = make_incident(State.PENDING)
+resolved = make_incident(State.RESOLVED, changed_at=NOW - DAY, told_state=State.RESOLVED)
+long_over = replace(resolved, changed_at=NOW - 14 * DAY)
+withdrawn = make_incident(State.WITHDRAWN)
+
+
+@pytest.mark.parametrize(
+    ("before", "result", "reason", "state", "severity", "says", "replies"),
+    [
+        # nothing open
+        pytest.param(None, QUIET, Reason.STILL_QUIET, None, None, False, False, id="quiet"),
+        pytest.param(None, BAND, Reason.STILL_QUIET, None, None, False, False, id="not crossed"),
+        pytest.param(None, BLIND, Reason.KEPT_LAST, None, None, False, False, id="never judged"),
+        pytest.param(
+            None, WARN, Reason.OPENED, State.FIRING, WARNING, True, False, id="first crossing"
+        ),
+        pytest.param(
+            withdrawn, WARN, Reason.OPENED, State.FIRING, WARNING, True, False, id="a new rule"
+        ),
+        pytest.param(
+            long_over, WARN, Reason.OPENED, State.FIRING, WARNING, True, False, id="a new story"
+        ),
+        pytest.param(
+            resolved, WARN, Reason.REOPENED, State.FIRING, WARNING, True, False, id="back soon"
+        ),
+        pytest.param(
+            resolved, CRIT, Reason.REOPENED, State.FIRING, CRITICAL, True, True, id="back, worse"
+        ),
+        pytest.param(
+            resolved, QUIET, Reason.STILL_QUIET, State.RESOLVED, WARNING, False, False, id="stays"
+        ),
+        pytest.param(
+            pending, QUIET, Reason.STILL_QUIET, State.RESOLVED, WARNING, False, False, id="blip"
+        ),
+        # open
+        pytest.param(
+            firing, WARN, Reason.UNCHANGED, State.FIRING, WARNING, False, False, id="as before"
+        ),
+        pytest.param(
+            firing,
+            replace(WARN, headline="new number"),
+            Reason.UPDATED,
+            State.FIRING,
+            WARNING,
+            True,
+            False,
+            id="new numbers are edited in",
+        ),
+        pytest.param(
+            firing, CRIT, Reason.ESCALATED, State.FIRING, CRITICAL, True, True, id="worse at once"
+        ),
+        pytest.param(
+            critical, WARN, Reason.LOWERED, State.FIRING, WARNING, True, False, id="less bad"
+        ),
+        pytest.param(
+            critical,
+            replace(WARN, holds=CRITICAL),
+            Reason.UPDATED,
+            State.FIRING,
+            CRITICAL,
+            True,
+            False,
+            id="severity falls only beyond its exit",
+        ),
+        pytest.param(
+            critical, BAND, Reason.UPDATED, State.FIRING, CRITICAL, True, False, id="in the gap"
+        ),
+        pytest.param(
+            firing, QUIET, Reason.RESOLVED, State.RESOLVED, WARNING, True, True, id="over"
+        ),
+        pytest.param(
+            recovering, WARN, Reason.UPDATED, State.FIRING, WARNING, True, False, id="relapse"
+        ),
+        pytest.param(
+            firing, BLIND, Reason.KEPT_LAST, State.FIRING, WARNING, False, False, id="keep last"
+        ),
+        pytest.param(
+            recovering, BLIND, Reason.KEPT_LAST, State.RECOVERING, WARNING, False, False, id="keep"
+        ),
+    ],
+)
+def test_one_step(before, result, reason, state, severity, says, replies):
+    decision = decide(before, result, OPTIONS, now=NOW, book="live", new_id="new")
+
+    assert decision.reason is reason
+    assert (decision.says, decision.replies) == (says, replies)
+    if state is None:
+        assert decision.incident is None
+    else:
+        assert decision.incident is not None
+        assert decision.incident.state is state
+        assert decision.incident.severity is severity
+
+
+def test_a_new_incident_has_the_new_id_and_an_old_one_keeps_its_own():
+    assert decide(long_over, WARN, OPTIONS, now=NOW, new_id="new").incident.id == "new"
+    assert decide(resolved, WARN, OPTIONS, now=NOW, new_id="new").incident.id == resolved.id
+
+
+def test_not_evaluated_changes_nothing_at_all():
+    for before in (None, firing, recovering, resolved, pending):
+        assert decide(before, BLIND, OPTIONS, now=NOW).incident is before
+
+
+def test_a_warning_waits_for_its_evaluations_and_a_critical_one_does_not():
+    patient = replace(OPTIONS, for_evaluations=3)
+    reasons, incident = run([WARN, WARN, WARN], patient)
+    assert reasons == [Reason.PENDING, Reason.PENDING, Reason.OPENED]
+    assert incident.true_runs == 3
+    assert incident.episode == 1
+
+    assert run([CRIT], patient)[0] == [Reason.OPENED]
+
+
+def test_crossings_must_follow_each_other_to_open():
+    reasons, incident = run([WARN, QUIET, WARN, QUIET], replace(OPTIONS, for_evaluations=2))
+
+    assert Reason.OPENED not in reasons
+    assert incident.episode == 0
+    assert not incident.state.is_open
+
+
+def test_an_end_needs_clear_readings_in_a_row():
+    options = replace(OPTIONS, clear_evaluations=2)
+
+    reasons, incident = run([WARN, QUIET, BAND, QUIET, QUIET], options)
+
+    assert reasons == [
+        Reason.OPENED,
+        Reason.RECOVERING,
+        Reason.UPDATED,
+        Reason.RECOVERING,
+        Reason.RESOLVED,
+    ]
+    assert incident.state is State.RESOLVED
+
+
+def test_a_lower_severity_needs_the_clear_rule_too():
+    options = replace(OPTIONS, clear_evaluations=2)
+
+    reasons, incident = run([CRIT, WARN, WARN], options)
+
+    assert reasons == [Reason.OPENED, Reason.UPDATED, Reason.LOWERED]
+    assert incident.severity is WARNING
+
+
+def test_readings_that_only_allow_less_do_not_count_towards_the_end():
+    options = replace(OPTIONS, clear_evaluations=2)
+
+    reasons, _ = run([CRIT, WARN, QUIET], options)
+
+    assert reasons[-1] is Reason.RECOVERING
+
+
+def test_ten_toggles_within_the_cooldown_are_one_root_and_one_reply():
+    incident, roots, replies, reasons = None, set(), 0, []
+    for hour in range(20):
+        result = WARN if hour % 2 == 0 else QUIET
+        decision = decide(incident, result, OPTIONS, now=NOW + hour * HOUR, new_id=f"id-{hour}")
+        incident = decision.incident
+        roots.add(incident.id)
+        replies += decision.replies
+        reasons.append(decision.reason)
+
+    assert roots == {"id-0"}
+    assert replies == 1  # the first "resolved"; what follows is edited into the root
+    assert incident.episode == 10
+    assert reasons.count(Reason.REOPENED) == 9
+
+
+def test_a_muted_return_is_told_once_the_cooldown_has_passed():
+    back = decide(resolved_now(), WARN, OPTIONS, now=NOW + HOUR)
+    assert not back.replies
+
+    soon = decide(back.incident, WARN, OPTIONS, now=NOW + 13 * DAY)
+    late = decide(back.incident, WARN, OPTIONS, now=NOW + 15 * DAY)
+    again = decide(late.incident, WARN, OPTIONS, now=NOW + 40 * DAY)
+
+    assert (soon.replies, late.replies, again.replies) == (False, True, False)
+
+
+def test_going_between_warning_and_critical_tells_a_height_once():
+    levels = [WARN, CRIT] * 5
+    incident, replies = None, 0
+    for hour, result in enumerate(levels):
+        decision = decide(incident, result, OPTIONS, now=NOW + hour * HOUR, new_id="id")
+        incident, replies = decision.incident, replies + decision.replies
+
+    assert replies == 1
+
+
+def test_changed_limits_judge_the_open_incident_afresh_and_say_so():
+    still = decide(firing, replace(WARN, rule_version="v2"), OPTIONS, now=NOW)
+    assert (still.reason, still.says, still.replies) == (Reason.LIMIT_CHANGED, True, False)
+    assert still.incident.id == firing.id
+    assert still.incident.rule_version == "v2"
+
+    gone = decide(firing, replace(QUIET, rule_version="v2"), OPTIONS, now=NOW)
+    assert gone.reason is Reason.LIMIT_CHANGED
+    assert (
+        gone.incident.state is State.WITHDRAWN
+    )  # the limit moved: "resolved" would claim too much
+    assert gone.replies
+
+    worse = decide(firing, replace(CRIT, rule_version="v2"), OPTIONS, now=NOW)
+    assert worse.incident.severity is CRITICAL
+    assert worse.replies
+
+
+def test_a_removed_rule_withdraws_what_readers_see_and_says_so():
+    seen = withdraw(firing, now=NOW)
+    unseen = withdraw(pending, now=NOW)
+    over = withdraw(resolved, now=NOW)
+
+    assert (seen.reason, seen.says, seen.replies) == (Reason.WITHDRAWN, True, True)
+    assert (unseen.says, unseen.replies) == (False, False)
+    assert over.incident is resolved
+
+
+def test_what_changed_is_kept_for_the_message_when_it_measures_the_same():
+    worse = replace(CRIT, value=0.25)
+    decision = decide(firing, worse, OPTIONS, now=NOW)
+    assert decision.incident.previous_value == firing.reading.value
+    assert decision.incident.previous_at == firing.read_at
+
+    other = decide(firing, replace(worse, unit="of something else"), OPTIONS, now=NOW)
+    assert other.incident.previous_value is None
+
+
+def test_a_clock_that_jumps_back_neither_crashes_nor_starts_a_second_incident():
+    earlier = decide(resolved, WARN, OPTIONS, now=NOW - 30 * DAY, new_id="new")
+
+    assert earlier.incident.id == resolved.id
+
+
+def test_an_incident_survives_being_stored():
+    for incident in (firing, pending, resolved, replace(firing, told_at=None, read_at=None)):
+        assert Incident.from_dict(incident.as_dict()) == incident
+
+
+def test_ids_are_equal_for_equal_stories_and_different_for_different_ones():
+    assert incident_id("live", "f", 1) == incident_id("live", "f", 1)
+    ids = {incident_id(b, f, n) for b in ("live", "as-of 2025-06-21") for f in "fg" for n in (1, 2)}
+    assert len(ids) == 8
+
+
+RESULTS = st.sampled_from([QUIET, BAND, WARN, CRIT, BLIND, replace(WARN, holds=CRITICAL)])
+STEPS = st.lists(st.tuples(RESULTS, st.integers(-2, 20)), max_size=40)
+
+
+@given(
+    STEPS,
+    st.builds(
+        RuleOptions,
+        for_evaluations=st.integers(1, 3),
+        clear_evaluations=st.integers(1, 3),
+        cooldown=st.integers(0, 20).map(lambda days: timedelta(days=days)),
+    ),
+)
+def test_whatever_happens_the_life_stays_in_order(steps, options):
+    incident, now, posts, roots = None, NOW, 0, set()
+    for ordinal, (result, days) in enumerate(steps):
+        now += days * DAY
+        before = incident
+        decision = decide(before, result, options, now=now, new_id=f"id-{ordinal}")
+        incident = decision.incident
+        if isinstance(result, NotEvaluated):
+            assert incident is before
+            continue
+        if incident is None:
+            assert decision.reason is Reason.STILL_QUIET
+            continue
+        assert Incident.from_dict(incident.as_dict()) == incident
+        if decision.reason is Reason.OPENED:
+            posts += 1
+            roots.add(incident.id)
+            assert not decision.replies
+        posts += decision.replies
+        if incident.state.is_open:
+            assert incident.id in roots  # nothing is open that nobody was shown
+            assert incident.episode >= 1
+        if result.severity is not None and incident.state.is_open:
+            assert incident.severity >= result.severity or not decision.says
+        same = before is not None and before.id == incident.id
+        assert incident.revision - (before.revision if same else 0) == decision.says
+        if same and before.state.is_open and not incident.state.is_open:
+            assert result.is_clear  # a band or a blind spot never ends anything
+
+
+def run(results, options):
+    incident, reasons = None, []
+    for hour, result in enumerate(results):
+        decision = decide(incident, result, options, now=NOW + hour * HOUR, new_id="id")
+        incident = decision.incident
+        reasons.append(decision.reason)
+    return reasons, incident
+
+
+def resolved_now():
+    return decide(firing, QUIET, OPTIONS, now=NOW).incident

@@ -1,0 +1,298 @@
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.validation import (
+    CONFIDENCES,
+    Batch,
+    RawRow,
+    parse_number,
+    parse_period,
+    validate,
+)
+from tests.sources.specs import Spec
+
+NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+SPECS = {
+    "price": Spec("USD/kg", "month", max_step_ratio=3.0),
+    "daily": Spec("USD/kg", "day"),
+    "volume": Spec("t", "month", allows_zero=True, max_step_ratio=3.0),
+    "output": Spec("t", "year", allows_zero=True),
+}
+SOURCE_IDS = ("KOMIS", "USGS")
+
+
+def make_row(**changes: object) -> RawRow:
+    row = RawRow(
+        file="prices.csv",
+        row=2,
+        raw="raw text",
+        series="price",
+        period="2026-09",
+        value="100",
+        unit="USD/kg",
+        statistic="month_mean",
+        published_on="2026-10-01",
+        source_id="KOMIS",
+        confidence="medium",
+    )
+    return replace(row, **changes)  # type: ignore[arg-type]
+
+
+def judge(*rows: RawRow, stored: float | None = None) -> Batch:
+    return validate(
+        "pretend",
+        rows,
+        series=SPECS,
+        source_ids=SOURCE_IDS,
+        now=NOW,
+        stored=lambda series, period: stored,
+    )
+
+
+def months(*values: object, series: str = "price", unit: str = "USD/kg") -> list[RawRow]:
+    return [
+        make_row(series=series, unit=unit, row=at + 1, period=f"2026-{at:02d}", value=str(value))
+        for at, value in enumerate(values, start=1)
+    ]
+
+
+def rows_of(batch: Batch) -> tuple[list[int], list[int]]:
+    """The months that landed, and the row numbers that did not."""
+    return [it.period.month for it in batch.observations], [it.row for it in batch.rejected]
+
+
+def test_a_good_row_lands() -> None:
+    batch = judge(make_row())
+    assert batch.rejected == ()
+    assert batch.newest_period == date(2026, 9, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"series": "prize"}, "series: 'prize' is not in the catalogue (did you mean 'price'?)"),
+        ({"series": ""}, "series: '' is not in the catalogue"),
+        ({"value": ""}, "value: is empty"),
+        ({"value": "1,5"}, "decimal comma"),
+        ({"value": "nan"}, "'nan' is not a number"),
+        ({"value": "inf"}, "'inf' is not a number"),
+        ({"value": "1e999"}, "too large"),
+        ({"value": "=A1"}, "'=A1' is not a number"),
+        ({"value": "1_000"}, "is not a number"),
+        ({"value": "١٢"}, "is not a number"),
+        ({"value": ">100"}, "is not a number"),
+        ({"value": "0"}, "value: '0' must be above 0"),
+        ({"value": "-5"}, "value: '-5' must be above 0"),
+        ({"unit": "usd/kg"}, "unit: 'usd/kg' is not 'USD/kg'"),
+        ({"unit": ""}, "unit: ''"),
+        ({"period": "2026-12"}, "period: '2026-12' is in the future"),
+        ({"period": "2026"}, "is a year, but the series has one value a month"),
+        ({"period": "2026-09-15"}, "must be the first day of a month"),
+        ({"period": "2026-13"}, "not in the calendar"),
+        ({"period": "0226-09"}, "before 1900"),
+        ({"period": "46266"}, "is not YYYY, YYYY-MM or YYYY-MM-DD"),
+        ({"published_on": ""}, "published_on: '' is not a day"),
+        ({"published_on": "2026-10"}, "is not a day"),
+        ({"published_on": "2026-02-30"}, "not in the calendar"),
+        ({"published_on": "2026-12-01"}, "published_on: '2026-12-01' is in the future"),
+        ({"published_on": "9999-12-31"}, "is in the future"),
+        ({"published_on": "2026-08-01"}, "2026-08-01 is before 2026-09-01, when the period began"),
+        ({"source_id": ""}, "source_id: is empty"),
+        ({"source_id": "USG"}, "did you mean 'USGS'?"),
+        ({"confidence": "High"}, "none of high, medium, low, background, derived"),
+        ({"note": "a\x00b"}, "note: holds a control character"),
+        ({"note": "\ud800"}, "note: holds a control character"),
+        ({"fault": "netWgt: is empty"}, "netWgt: is empty"),
+    ],
+)
+def test_a_wrong_field_is_named_with_what_is_allowed(
+    changes: dict[str, object], reason: str
+) -> None:
+    (rejected,) = judge(make_row(**changes)).rejected
+    assert reason in rejected.reason
+    assert (rejected.file, rejected.row, rejected.raw) == ("prices.csv", 2, "raw text")
+
+
+def test_all_faults_of_a_row_are_told_at_once() -> None:
+    (rejected,) = judge(make_row(value="x", unit="t", source_id="")).rejected
+    assert [part.split(":")[0] for part in rejected.reason.split("; ")] == [
+        "value",
+        "unit",
+        "source_id",
+    ]
+
+
+@pytest.mark.parametrize("confidence", CONFIDENCES)
+def test_every_word_of_confidence_lands_unchanged(confidence: str) -> None:
+    assert judge(make_row(confidence=confidence)).observations[0].confidence == confidence
+
+
+def test_a_volume_may_be_nought_but_not_below() -> None:
+    batch = judge(*months(0, -1, series="volume", unit="t"))
+    assert rows_of(batch) == ([1], [3])
+
+
+def test_what_was_asked_for_before_now_may_be_dated_tomorrow_further_east() -> None:
+    late = NOW.replace(hour=15)
+    row = make_row(series="daily", period="2026-11-24", known_at=late)
+    batch = validate("s", [row], series=SPECS, source_ids=SOURCE_IDS, now=late)
+    assert len(batch.observations) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1,120.62", 1120.62),
+        (" 5 ", 5.0),
+        ("+3.", 3.0),
+        ("1e3", 1000.0),
+        ("1,234,567", 1234567.0),
+        ("-0.5", -0.5),
+    ],
+)
+def test_numbers_are_read_with_thousands_commas(text: str, number: float) -> None:
+    assert parse_number(text) == number
+
+
+@pytest.mark.parametrize("text", ["12,34", "1,2345", "1.2.3", "--1", "0x10", "1 000", "1e9999"])
+def test_what_only_looks_like_a_number_is_refused(text: str) -> None:
+    assert isinstance(parse_number(text), str)
+
+
+@pytest.mark.parametrize(
+    ("text", "frequency", "period"),
+    [
+        ("2026", "year", date(2026, 1, 1)),
+        ("2026-04", "year", date(2026, 4, 1)),  # a fiscal year
+        ("2026-04-01", "year", date(2026, 4, 1)),
+        ("2026-09", "month", date(2026, 9, 1)),
+        ("2026-09-01", "month", date(2026, 9, 1)),
+        ("2026-09-17", "day", date(2026, 9, 17)),
+    ],
+)
+def test_a_period_is_its_first_day(text: str, frequency: str, period: date) -> None:
+    assert parse_period(text, frequency) == period
+
+
+def test_a_row_told_twice_is_kept_once() -> None:
+    batch = judge(make_row(row=2), make_row(row=3), make_row(row=4))
+    assert len(batch.observations) == 1
+    assert {it.reason for it in batch.rejected} == {
+        "repeats row 2 of prices.csv: same series, period and instant"
+    }
+
+
+def test_of_rows_that_contradict_each_other_none_lands_whatever_their_order() -> None:
+    rows = [make_row(row=2, value="100"), make_row(row=3, value="110")]
+    for order in (rows, rows[::-1]):
+        batch = judge(*order)
+        assert batch.observations == ()
+        assert [it.row for it in batch.rejected] == [2, 3]
+        assert "row 2 of prices.csv: 100" in batch.rejected[0].reason
+
+
+def test_a_later_edition_of_a_period_is_another_vintage() -> None:
+    batch = judge(make_row(), make_row(row=3, value="110", published_on="2026-11-01"))
+    assert [it.value for it in batch.observations] == [100.0, 110.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "landed", "rejected"),
+    [
+        pytest.param((100, 299, 100, 34), [1, 2, 3, 4], [], id="steps within the bound"),
+        pytest.param((100, 102, 715, 103), [1, 2, 4], [4], id="one value in another unit"),
+        pytest.param((100, 102, 14, 103), [1, 2, 4], [4], id="one value far below"),
+        pytest.param((100, 102, 715, 720), [1, 2], [4, 5], id="another unit from then on"),
+        pytest.param((715, 100, 102, 103), [2, 3, 4], [2], id="a wrong first value"),
+        pytest.param((100,), [1], [], id="one value"),
+    ],
+)
+def test_a_jump_beyond_the_bound_is_quarantined(
+    values: tuple[float, ...], landed: list[int], rejected: list[int]
+) -> None:
+    assert rows_of(judge(*months(*values))) == (landed, rejected)
+
+
+def test_a_batch_that_is_off_as_a_whole_is_seen_from_what_is_stored() -> None:
+    batch = judge(*months(715, 720, 730), stored=100.0)
+    assert batch.observations == ()
+    assert "is a step of more than 3 times" in batch.rejected[0].reason
+
+
+def test_a_month_without_exports_is_no_jump() -> None:
+    batch = judge(*months(100, 0, 110, 2000, series="volume", unit="t"))
+    assert rows_of(batch) == ([1, 2, 3], [5])
+
+
+def test_a_series_without_a_bound_may_jump() -> None:
+    rows = [
+        make_row(series="output", unit="t", period=str(year), value=value)
+        for year, value in ((2023, "13000"), (2024, "1"), (2025, "90000"))
+    ]
+    assert len(judge(*rows).observations) == 3
+
+
+def test_a_quarantined_text_is_short_and_printable() -> None:
+    (rejected,) = judge(make_row(raw="\x00" + "x" * 10_000, value="y" * 10_000)).rejected
+    assert len(rejected.raw) == 500
+    assert rejected.raw.startswith("\ufffd")
+    assert rejected.reason.endswith("is not a number")
+
+
+texts = st.one_of(st.text(max_size=12), st.text(alphabet="0123456789.,-+eE ", max_size=12))
+days = st.dates(date(2025, 1, 1), date(2027, 1, 1)).map(str)
+rows = st.builds(
+    RawRow,
+    file=st.sampled_from(["a.csv", "b.csv"]),
+    row=st.integers(1, 20),
+    raw=st.text(max_size=20),
+    series=st.one_of(st.sampled_from(list(SPECS)), texts),
+    period=st.one_of(st.sampled_from(["2025", "2025-01", "2025-02"]), days, texts),
+    value=st.one_of(st.floats().map(str), st.integers(0, 9).map(str), texts),
+    unit=st.one_of(st.sampled_from(["USD/kg", "t"]), texts),
+    statistic=texts,
+    published_on=st.one_of(days, texts),
+    source_id=st.one_of(st.sampled_from(SOURCE_IDS), texts),
+    confidence=st.one_of(st.sampled_from(CONFIDENCES), texts),
+    note=texts,
+    raw_value=texts,
+    known_at=st.one_of(st.none(), st.datetimes(timezones=st.just(UTC))),
+    fault=st.one_of(st.just(""), texts),
+)
+# Rows that are all but right, so that doubles and jumps are met often.
+near_rows = st.builds(
+    lambda month, value, day, row: make_row(
+        row=row, period=f"2026-{month:02d}", value=value, published_on=f"2026-10-{day:02d}"
+    ),
+    st.integers(1, 9),
+    st.sampled_from(["0", "1", "2", "5", "10", "40", "1e-320", "1e308"]),
+    st.integers(1, 3),
+    st.integers(2, 30),
+)
+
+
+@given(st.lists(st.one_of(rows, near_rows), max_size=30))
+def test_whatever_rows_say_each_is_accepted_or_rejected(read: list[RawRow]) -> None:
+    batch = judge(*read)
+    assert len(batch.observations) + len(batch.rejected) == batch.read == len(read)
+    assert all(it.reason for it in batch.rejected)
+    assert all(
+        it.value >= 0 and it.known_at.utcoffset() == timedelta(0) for it in batch.observations
+    )
+    keys = [(it.series, it.period, it.known_at) for it in batch.observations]
+    assert len(set(keys)) == len(keys)
+
+
+@given(
+    st.lists(near_rows, max_size=20).flatmap(lambda it: st.tuples(st.just(it), st.permutations(it)))
+)
+def test_the_order_of_rows_changes_nothing_that_lands(
+    orders: tuple[list[RawRow], list[RawRow]],
+) -> None:
+    one, other = (judge(*read) for read in orders)
+    assert set(one.observations) == set(other.observations)
+    assert len(one.rejected) == len(other.rejected)

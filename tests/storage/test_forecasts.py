@@ -1,0 +1,128 @@
+"""Results come back as they were saved, and the last one said at a moment is found."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.storage.database import open_database
+from flows.storage.forecasts import ForecastStore
+from forecasting.results import (
+    QUANTILE_LEVELS,
+    ComponentShare,
+    Interval,
+    MarketMonth,
+    MarketProjection,
+    Score,
+    SeriesForecast,
+)
+
+NOON = datetime(2025, 6, 21, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    with open_database(f"sqlite:///{tmp_path / 'lodestone.db'}") as database:
+        database.upgrade()
+        yield ForecastStore(database)
+
+
+def single(value: float) -> float:
+    return float(np.float32(value))
+
+
+def make_forecast(**changes: object) -> SeriesForecast:
+    result = SeriesForecast(
+        forecast_id="f-1",
+        series="dy_oxide",
+        title="Dysprosium oxide — 99.5 %",
+        unit="USD/kg",
+        frequency="month",
+        cutoff=date(2025, 5, 1),
+        last_value=0.1 + 0.2,
+        history=((date(2025, 4, 1), 229.99999999999997), (date(2025, 5, 1), 0.1 + 0.2)),
+        periods=(date(2025, 6, 1), date(2025, 7, 1)),
+        quantiles=tuple(tuple(1.1 * step for _ in QUANTILE_LEVELS) for step in (1, 2)),
+        paths=tuple((single(200 + n / 7), single(210 + n / 3)) for n in range(50)),
+        model="random_walk",
+        reason="Random walk speaks for dy_oxide by default.",
+        scores=(Score("random_walk", 24, 1.0, 1.0, 0.79, float("inf")),),
+        observations=160,
+        vintage=NOON - timedelta(days=3),
+    )
+    return replace(result, **changes)
+
+
+def make_projection(**changes: object) -> MarketProjection:
+    interval = Interval(1.0, 2.5, 3.0)
+    result = MarketProjection(
+        projection_id="p-1",
+        market="india-ndfeb",
+        title="India",
+        product="NdFeB",
+        unit="t",
+        scenario="base",
+        scenario_title="Base",
+        months=(MarketMonth(date(2025, 6, 1), interval, interval, interval, interval, interval),),
+        shortfall_t_paths=tuple((single(n / 9),) for n in range(20)),
+        demand_t_paths=tuple((single(100 + n / 9),) for n in range(20)),
+        components=(ComponentShare("imports", "supply", interval, 0.7, "comtrade", "medium"),),
+        notes=("Stocks are assumed.",),
+        data_through=date(2025, 5, 1),
+        vintage=NOON,
+    )
+    return replace(result, **changes)
+
+
+def test_a_forecast_comes_back_as_it_was_saved(store):
+    result = make_forecast()
+    store.save(result, NOON, "run-1")
+    assert store.latest_forecast("dy_oxide", NOON) == result
+    assert store.forecast("f-1") == result
+    assert store.forecast("f-2") is None
+
+
+def test_a_projection_comes_back_as_it_was_saved(store):
+    result = make_projection()
+    store.save(result, NOON, "run-1")
+    assert store.latest_projection("india-ndfeb", "base", NOON) == result
+    assert store.latest_projection("india-ndfeb", "licence-freeze", NOON) is None
+
+
+def test_paths_are_kept_to_seven_digits(store):
+    result = make_forecast(paths=((123.456789, 1e-9), (98765.4321, 5.0)))
+    store.save(result, NOON, "run-1")
+    found = store.latest_forecast("dy_oxide", NOON)
+    np.testing.assert_allclose(found.paths, result.paths, rtol=1e-7)
+
+
+def test_what_was_said_later_is_not_seen_earlier(store):
+    store.save(make_forecast(), NOON, "run-1")
+    store.save(make_forecast(forecast_id="f-2"), NOON + timedelta(days=1), "run-2")
+    assert store.latest_forecast("dy_oxide", NOON).forecast_id == "f-1"
+    assert store.latest_forecast("dy_oxide", NOON + timedelta(days=2)).forecast_id == "f-2"
+    assert store.latest_forecast("dy_oxide", NOON - timedelta(days=1)) is None
+
+
+def test_an_equal_forecast_of_a_look_into_the_past_is_found_at_both_moments(store):
+    past = NOON - timedelta(days=60)
+    store.save(make_forecast(), NOON, "run-1")
+    store.save(make_forecast(), past, "run-2", made_at=NOON)
+    assert store.latest_forecast("dy_oxide", past) == make_forecast()
+    assert store.latest_forecast("dy_oxide", NOON) == make_forecast()
+
+
+def test_a_retried_step_says_its_forecast_once_and_the_last_word_counts(store):
+    store.save(make_forecast(), NOON, "run-1")
+    store.save(make_forecast(), NOON, "run-1")
+    store.save(make_forecast(forecast_id="f-2"), NOON, "run-1")
+    store.save(make_forecast(forecast_id="f-3", series="tb_oxide"), NOON, "run-1")
+    assert [found.forecast_id for found in store.run_forecasts("run-1")] == ["f-2", "f-3"]
+
+
+def test_numpy_numbers_in_a_result_are_stored_as_numbers(store):
+    store.save(make_forecast(last_value=np.float64(2.5), observations=np.int64(9)), NOON, "run-1")
+    found = store.latest_forecast("dy_oxide", NOON)
+    assert (found.last_value, found.observations) == (2.5, 9)

@@ -1,0 +1,53 @@
+"""Runs are written as they go, so that one that died can still be read."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from flows.storage.database import open_database
+from flows.storage.runs import RunStore, StepRun
+
+NOON = datetime(2025, 6, 21, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    with open_database(f"sqlite:///{tmp_path / 'lodestone.db'}") as database:
+        database.upgrade()
+        yield RunStore(database)
+
+
+def test_a_run_is_read_back_with_its_steps_in_order(store):
+    store.start("r-1", "live", NOON, NOON)
+    store.step("r-1", "ingest", 1.5, {"new": 3})
+    store.step("r-1", "forecast", 9.25, {}, error="dy_oxide: 9 observations, 24 needed")
+    store.finish("r-1", NOON + timedelta(minutes=1), ui_url="http://127.0.0.1:4200/runs/1")
+    run = store.get("r-1")
+    assert run.steps == (
+        StepRun(1, "ingest", 1.5, {"new": 3}),
+        StepRun(2, "forecast", 9.25, {}, "dy_oxide: 9 observations, 24 needed"),
+    )
+    assert run.finished_at == NOON + timedelta(minutes=1)
+    assert run.ui_url.endswith("/runs/1")
+
+
+def test_a_run_that_died_is_seen_as_not_finished(store):
+    store.start("r-1", "live", NOON, NOON)
+    store.step("r-1", "ingest", 1.5, {"new": 3})
+    assert store.get("r-1").finished_at is None
+    assert store.get("r-2") is None
+
+
+def test_a_retried_start_keeps_the_first_instant(store):
+    store.start("r-1", "live", NOON, NOON)
+    store.start("r-1", "live", NOON, NOON + timedelta(hours=1))
+    assert store.get("r-1").started_at == NOON
+
+
+def test_the_latest_runs_are_those_of_the_book_asked_for(store):
+    store.start("r-1", "live", NOON, NOON)
+    store.start("r-2", "as-of 2025-06-21", NOON, NOON + timedelta(hours=1))
+    store.start("r-3", "live", NOON, NOON + timedelta(hours=2))
+    assert [run.run_id for run in store.latest("live", 5)] == ["r-3", "r-1"]
+    assert [run.run_id for run in store.latest()] == ["r-3"]
