@@ -59,7 +59,9 @@ class SeriesForecast:
     frequency: str  # "month" | "year"
     cutoff: date  # last observed period
     last_value: float
-    history: tuple[tuple[date, float], ...]  # the periods that the model saw, for charts and for rises
+    history: tuple[
+        tuple[date, float], ...
+    ]  # the periods that the model saw, for charts and for rises
     periods: tuple[date, ...]
     quantiles: tuple[tuple[float, ...], ...]
     paths: tuple[tuple[float, ...], ...]
@@ -104,9 +106,9 @@ class ComponentShare:
     """One line of a balance over the horizon: what it is, how much, and what it rests on."""
 
     name: str
-    side: str  # "supply" | "demand" | "memo" (shown, not balanced)
+    side: str  # "supply" | "demand" | "loss" (kept back) | "memo" (shown, not balanced)
     tonnes_per_year: Interval
-    variance_share: float  # squared correlation with the horizon's shortfall, 0–1
+    variance_share: float  # its part in the uncertainty of the shortfall; all parts add up to 1
     source: str
     confidence: str  # weakest confidence word among its inputs
 

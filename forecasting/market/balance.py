@@ -260,12 +260,15 @@ def _project(
     flow = _arrival_flow(scenario, inputs, draws, grid, factors)
     supply = np.zeros((paths, len(grid)))
     demand = np.zeros((paths, len(grid)))
+    lost_to_licences = np.zeros((paths, len(grid)))
     tonnes: list[tuple[Component, Floats]] = []
     for line in lines:
         monthly = line.monthly_t
         if line.component.origin:
             exported = factors[line.component.exported][:, None] if line.component.exported else 1.0
-            monthly = monthly * (1 - exported * (1 - flow))
+            lost = monthly * exported * (1 - flow)
+            lost_to_licences = lost_to_licences + lost
+            monthly = monthly - lost
         tonnes.append((line.component, monthly))
         if line.component.channel != "direct":
             continue
@@ -278,7 +281,8 @@ def _project(
     supply, demand, shortfall, cover_days = (
         x[:, ahead] for x in (supply, demand, shortfall, cover_days)
     )
-    horizon_shortfall = shortfall.sum(axis=1)
+    lines_ahead = [(component, monthly[:, ahead].sum(axis=1)) for component, monthly in tonnes]
+    lost = lost_to_licences[:, ahead].sum(axis=1)
     return MarketProjection(
         projection_id=_identity(market, scenario, inputs, grid, size),
         market=market.market,
@@ -300,9 +304,8 @@ def _project(
         ),
         shortfall_t_paths=_plain(shortfall),
         demand_t_paths=_plain(demand),
-        components=tuple(
-            _component(component, monthly[:, ahead], horizon_shortfall, inputs, months)
-            for component, monthly in tonnes
+        components=_component_shares(
+            lines_ahead, lost, shortfall.sum(axis=1) / demand.sum(axis=1), inputs, months
         ),
         notes=_notes(market, inputs, base_year),
         data_through=max(p.period for p in inputs.exports.points),
@@ -357,31 +360,72 @@ def _with_stock(supply: Floats, demand: Floats, stock_weeks: Floats) -> tuple[Fl
     return shortfall, cover
 
 
-def _component(
-    component: Component, monthly: Floats, horizon_shortfall: Floats, inputs: Inputs, months: int
-) -> ComponentShare:
-    total = monthly.sum(axis=1)
-    words = [inputs.factors[name].confidence for name in component.factor_names]
-    sources = [inputs.factors[name].source for name in component.factor_names]
+def _component_shares(
+    lines: Sequence[tuple[Component, Floats]],
+    lost: Floats,
+    shortfall_share: Floats,
+    inputs: Inputs,
+    months: int,
+) -> tuple[ComponentShare, ...]:
+    """Each line over the horizon, and what licences keep back.
+
+    A line's part in the uncertainty is its squared rank correlation with the shortfall's share of demand,
+    scaled so that all parts add up to 1. Lines that close the balance only mirror the others: they have none.
+    """
+    years = months / 12
+    moving = [c.channel == "direct" and not c.balance for c, _ in lines]
+    squares = [
+        _rank_correlation(total, shortfall_share) ** 2 if moves else 0.0
+        for (_, total), moves in zip(lines, moving, strict=True)
+    ]
+    squares.append(_rank_correlation(lost, shortfall_share) ** 2)
+    whole = sum(squares) or 1.0
+    shares = [
+        ComponentShare(
+            name=component.name,
+            side=component.side if component.channel == "direct" else "memo",
+            tonnes_per_year=_interval(total / years),
+            variance_share=square / whole,
+            source="; ".join(_sources(component, inputs)),
+            confidence=_confidence(component, inputs),
+        )
+        for (component, total), square in zip(lines, squares, strict=False)
+    ]
+    licences = ComponentShare(
+        name="Kept back by export licences and clearance",
+        side="loss",
+        tonnes_per_year=_interval(lost / years),
+        variance_share=squares[-1] / whole,
+        source=f"{inputs.exports.title}; {inputs.factors[LICENCE_LEAD].source}",
+        confidence=inputs.factors[LICENCE_LEAD].confidence,
+    )
+    return (*shares, licences)
+
+
+def _rank_correlation(first: Floats, second: Floats) -> float:
+    ranks = [np.argsort(np.argsort(values)).astype(np.float64) for values in (first, second)]
+    if any(np.ptp(values) == 0 for values in (first, second)):
+        return 0.0
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _sources(component: Component, inputs: Inputs) -> list[str]:
+    named = [inputs.factors[name].source for name in component.factor_names]
     if component.series:
         forecast = inputs.forecasts[component.series]
-        sources.insert(
+        named.insert(
             0, f"{forecast.title} to {forecast.cutoff.year}, projected by {forecast.model}"
         )
     if component.balance:
-        sources.insert(0, "what cleared the market in the base year")
+        named.insert(0, "what cleared the market in the base year")
+    return list(dict.fromkeys(named))
+
+
+def _confidence(component: Component, inputs: Inputs) -> str:
+    words = [inputs.factors[name].confidence for name in component.factor_names]
+    if component.balance:
         words.append("derived")
-    side = component.side if component.channel == "direct" else "memo"
-    spread = float(np.std(total)) * float(np.std(horizon_shortfall))
-    correlation = float(np.corrcoef(total, horizon_shortfall)[0, 1]) if spread > 0 else 0.0
-    return ComponentShare(
-        name=component.name,
-        side=side,
-        tonnes_per_year=_interval(total * 12 / months),
-        variance_share=correlation**2 if side != "memo" else 0.0,
-        source="; ".join(dict.fromkeys(sources)),
-        confidence=max(words, key=CONFIDENCE_ORDER.index, default="high"),
-    )
+    return max(words, key=CONFIDENCE_ORDER.index, default="high")
 
 
 def _notes(market: Market, inputs: Inputs, base_year: int) -> tuple[str, ...]:

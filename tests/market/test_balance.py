@@ -178,6 +178,22 @@ def test_weak_evidence_is_named():
     assert next(c for c in base.components if c.name == "Cars").confidence == "background"
 
 
+def test_the_parts_in_the_uncertainty_add_up_and_name_what_moves_the_shortfall():
+    wide = {"kg_per_car": factor("kg_per_car", 1, 2, 4, "kg NdFeB/vehicle")}
+    base, _ = project(given=inputs(exports(5000, 5000, 5000, 5000, 2600, 1200), **wide))
+    parts = {c.name: c.variance_share for c in base.components}
+    assert sum(parts.values()) == pytest.approx(1)
+    # Imports follow demand, so only licences decide what share of it stays unmet.
+    assert max(parts, key=parts.__getitem__) == "Kept back by export licences and clearance"
+
+
+def test_what_licences_keep_back_is_told_in_tonnes(monkeypatch):
+    noise_free(monkeypatch)
+    _, freeze = project()
+    lost = next(c for c in freeze.components if c.side == "loss").tonnes_per_year.p50
+    assert lost == pytest.approx(sum(m.shortfall_t.p50 for m in freeze.months))
+
+
 def test_embedded_demand_is_shown_and_not_balanced(monkeypatch):
     noise_free(monkeypatch)
     embedded = Component(

@@ -1,0 +1,187 @@
+from datetime import UTC, date, datetime
+
+import numpy as np
+import pytest
+
+from forecasting.backtest import BacktestResult
+from forecasting.results import MEDIAN, QUANTILE_LEVELS, ObservedPoint, ObservedSeries
+from forecasting.selection import choose, forecast
+from forecasting.series import CannotForecastError
+
+KNOWN = datetime(2025, 6, 21, tzinfo=UTC)
+OPTIONS = {"horizon": 12, "model_names": ["theta"], "n_paths": 400, "seed": 7}
+
+
+def observed(values, name: str = "dy_oxide", frequency: str = "month") -> ObservedSeries:
+    points = tuple(
+        ObservedPoint(
+            date(2010 + i, 1, 1) if frequency == "year" else date(2010 + i // 12, i % 12 + 1, 1),
+            float(value),
+            KNOWN,
+            "src",
+            "high",
+        )
+        for i, value in enumerate(values)
+    )
+    return ObservedSeries(name, "Dysprosium oxide", "USD/kg", frequency, points)
+
+
+def walk(length: int, seed: int = 1) -> np.ndarray:
+    return np.exp(5 + np.cumsum(0.06 * np.random.default_rng(seed).normal(size=length)))
+
+
+def result_where(theta_error: float, cutoffs: int = 10, walk_error: float = 1.0) -> BacktestResult:
+    """A backtest whose medians miss by these errors, without any spread."""
+    errors = {"gaussian_walk": 1.0, "random_walk": walk_error, "theta": theta_error}
+    return BacktestResult(
+        series="dy_oxide",
+        frequency="month",
+        observations=40,
+        origins=tuple(range(30, 30 + cutoffs)),
+        cutoffs=(date(2020, 1, 1),) * cutoffs,
+        periods=((date(2020, 2, 1),),) * cutoffs,
+        outcomes=np.zeros((cutoffs, 1)),
+        quantiles={name: np.full((cutoffs, 1, 7), error) for name, error in errors.items()},
+        change_scale=np.ones(cutoffs),
+        is_log=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("theta_error", "cutoffs", "speaks", "sentence"),
+    [
+        pytest.param(
+            0.9, 10, "theta", "Theta speaks for dy_oxide: its CRPS was 10 % below", id="beaten"
+        ),
+        pytest.param(
+            0.99, 10, "random_walk", r"best rival Theta, CRPS 1.0 % better, more than 2 % asked",
+            id="within the margin",
+        ),
+        pytest.param(
+            1.03, 10, "random_walk", r"nothing beat it in 10 past cutoffs \(best rival Theta, CRPS 3 % worse",
+            id="worse",
+        ),
+        pytest.param(
+            0.5, 7, "random_walk", "by default: 40 observations allow no test of anything better",
+            id="too few cutoffs",
+        ),
+    ],
+)  # fmt: skip
+def test_the_random_walk_speaks_until_clearly_beaten(theta_error, cutoffs, speaks, sentence):
+    name, reason, _ = choose(result_where(theta_error, cutoffs))
+    assert name == speaks
+    with pytest.raises(AssertionError, match=sentence):
+        raise AssertionError(reason)
+
+
+def test_the_yardstick_never_speaks():
+    assert choose(result_where(1.5, walk_error=1.2))[0] == "random_walk"
+
+
+def test_evidence_can_be_limited_to_what_was_known():
+    assert choose(result_where(0.5, cutoffs=10), until=7)[0] == "random_walk"
+
+
+def test_a_forecast_says_everything_about_itself():
+    result = forecast(observed(walk(60)), **OPTIONS)
+    assert result.cutoff == date(2014, 12, 1)
+    assert result.periods[0] == date(2015, 1, 1)
+    assert len(result.periods) == len(result.quantiles) == 12
+    assert {len(row) for row in result.quantiles} == {7}
+    assert len(result.paths) == 400
+    assert result.history[-1] == (result.cutoff, result.last_value)
+    assert result.vintage == KNOWN
+    assert result.observations == 60
+    assert {score.model for score in result.scores} == {"gaussian_walk", "random_walk", "theta"}
+    assert result.reason.startswith(f"{result.model.replace('_', ' ').capitalize()} speaks for")
+
+
+def test_quantiles_rise_stay_positive_and_agree_with_the_paths():
+    result = forecast(observed(walk(60)), **OPTIONS)
+    quantiles, paths = np.array(result.quantiles), np.array(result.paths)
+    assert (np.diff(quantiles, axis=1) >= 0).all()
+    assert (paths > 0).all()
+    drawn = np.quantile(paths, QUANTILE_LEVELS, axis=0).T
+    assert drawn == pytest.approx(quantiles, rel=0.01)
+
+
+def test_equal_observations_give_an_equal_forecast_and_id():
+    series = observed(walk(60))
+    first, second = forecast(series, **OPTIONS), forecast(series, **OPTIONS)
+    assert first == second
+    assert first.forecast_id.startswith("f-")
+    assert len(first.forecast_id) == 18
+    for change in ({"seed": 8}, {"horizon": 11}, {"n_paths": 401}, {"model_names": ["drift"]}):
+        assert forecast(series, **{**OPTIONS, **change}).forecast_id != first.forecast_id
+    assert forecast(observed(walk(60, seed=2)), **OPTIONS).forecast_id != first.forecast_id
+
+
+def test_two_series_with_equal_values_do_not_move_alike():
+    values = walk(40)
+    options = {**OPTIONS, "model_names": []}
+    first = forecast(observed(values, "dy_oxide"), **options)
+    second = forecast(observed(values, "tb_oxide"), **options)
+    assert first.quantiles == second.quantiles
+    assert first.paths != second.paths
+
+
+def test_a_short_series_is_spoken_for_by_default():
+    result = forecast(observed(walk(17), "nd_oxide"), **OPTIONS)
+    assert result.model == "random_walk"
+    assert result.reason == (
+        "Random walk speaks for nd_oxide by default: 17 observations allow no test of anything better."
+    )
+
+
+def test_what_was_left_out_is_said_with_the_reason():
+    series = observed(walk(60))
+    gappy = ObservedSeries("s", "S", "t", "month", series.points[:10] + series.points[20:])
+    reason = forecast(gappy, **OPTIONS).reason
+    assert reason.endswith("(10 observations before 2011-09 left out).")
+
+
+def test_years_of_steady_growth_are_not_left_to_the_random_walk():
+    growth = np.exp(0.25 * np.arange(20) + 0.02 * np.random.default_rng(1).normal(size=20))
+    result = forecast(
+        observed(growth, "ev_sales", "year"),
+        horizon=4,
+        model_names=["drift", "theta"],
+        n_paths=200,
+        seed=1,
+    )
+    assert result.model in ("drift", "theta")
+    assert result.periods == tuple(date(2030 + i, 1, 1) for i in range(4))
+    assert result.quantiles[1][MEDIAN] > result.last_value * 1.3
+
+
+@pytest.mark.parametrize("frequency", ["month", "year"])
+@pytest.mark.parametrize("level", [5.0, 0.0, -3.0])
+def test_a_constant_series_is_forecast_to_stay(level, frequency):
+    result = forecast(observed(np.full(30, level), "flat", frequency), **OPTIONS)
+    assert np.array(result.paths) == pytest.approx(np.full((400, 12), level))
+
+
+def test_volumes_with_a_zero_never_go_below_it():
+    values = walk(60)
+    values[30] = 0.0
+    result = forecast(observed(values), **OPTIONS)
+    assert min(map(min, result.paths)) >= 0
+    assert min(map(min, result.quantiles)) >= 0
+
+
+def test_one_absurd_value_gives_numbers_all_the_same():
+    values = walk(60)
+    values[-1] = 1e9
+    assert np.isfinite(np.array(forecast(observed(values), **OPTIONS).paths)).all()
+
+
+def test_too_few_observations_are_a_named_error():
+    with pytest.raises(CannotForecastError, match="dy_oxide: 9 observations, 12 needed"):
+        forecast(observed(walk(9)), **OPTIONS)
+
+
+def test_prophet_takes_part_in_the_choice():
+    result = forecast(observed(walk(60)), **{**OPTIONS, "model_names": ["prophet"]})
+    score = next(score for score in result.scores if score.model == "prophet")
+    assert score.cutoffs >= 8
+    assert 0.5 < score.rel_crps < 2
