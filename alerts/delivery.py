@@ -180,7 +180,9 @@ class _Delivery:
             self._ledger.release(entry, not_before=self._now(), error=error.reason)
             raise
         except DeliveryError as error:
-            self._ledger.mark_dead(entry, error.reason, now=self._now())
+            is_chart = entry.kind is EntryKind.CHART
+            reason = _gave_up(entry, error) if is_chart else error.reason
+            self._ledger.mark_dead(entry, reason, now=self._now())
         else:
             self._ledger.mark_sent(entry, receipt, now=self._now())
             self.sent += 1
@@ -333,7 +335,8 @@ def _jitter(entry: OutboxEntry) -> timedelta:
 
 def _gave_up(entry: OutboxEntry, error: DeliveryError | None = None) -> str:
     reason = error.reason if error else entry.error
-    return f"the chart could not be shown ({entry.attempts} attempts; the text stands): {reason}"
+    tries = "1 attempt" if entry.attempts == 1 else f"{entry.attempts} attempts"
+    return f"the chart could not be shown ({tries}; the text stands): {reason}"
 
 
 def _short(text: str) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
     or_,
     select,
     update,
@@ -49,7 +50,14 @@ from flows.storage.outbox import (
     summed_up,
     take_over,
 )
-from flows.storage.tables import evaluation, incident, outbox, outbox_pause, transition
+from flows.storage.tables import (
+    UtcDateTime,
+    evaluation,
+    incident,
+    outbox,
+    outbox_pause,
+    transition,
+)
 
 _UNSETTLED = (OutboxState.PENDING, OutboxState.SENDING, OutboxState.UNKNOWN)
 
@@ -152,7 +160,7 @@ class SqlLedger:
         )
         return self._incidents(query)
 
-    def incidents(self, book: str, limit: int = 100) -> tuple[Incident, ...]:
+    def incidents(self, book: str, limit: int | None = None) -> tuple[Incident, ...]:
         """Every incident of a book, last changed first; also the ended and the unsaid ones."""
         found = incident.c
         query = (
@@ -280,7 +288,7 @@ class SqlLedger:
                     state=OutboxState.SENDING.value,
                     attempts=outbox.c.attempts + 1,
                     lease_until=now + lease,
-                    started_at=func.coalesce(outbox.c.started_at, now),
+                    started_at=func.coalesce(outbox.c.started_at, literal(now, UtcDateTime())),
                 )
             )
             return read_entry(connection, key)
@@ -351,7 +359,7 @@ class SqlLedger:
                 is_repeat_possible=entry.is_repeat_possible or is_repeat_possible,
                 error=storable(error),
             )
-            if changed and entry.kind is EntryKind.ROOT and not is_repeat_possible:
+            if changed and entry.kind is EntryKind.ROOT:
                 take_over(connection, entry)
 
     def look_again(

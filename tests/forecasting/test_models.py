@@ -67,7 +67,7 @@ def test_drift_goes_on_growing_but_less_each_year():
     growth = np.diff(medians, prepend=values[-1])
     assert (growth > 0).all()
     assert (np.diff(growth) < 0).all()
-    assert growth[0] == pytest.approx(0.3 * 0.85)
+    assert growth[0] == pytest.approx(0.3 * 0.7)
 
 
 def test_anchored_prophet_starts_from_the_last_observation_not_from_its_curve():

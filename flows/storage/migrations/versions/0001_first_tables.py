@@ -273,29 +273,22 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.drop_index(op.f("ix_transition_incident_id"), table_name="transition")
-    op.drop_table("transition")
-    op.drop_table("step_run")
-    op.drop_index(op.f("ix_projection_use_projection_id"), table_name="projection_use")
-    op.drop_index(op.f("ix_projection_use_market_scenario_known_at"), table_name="projection_use")
-    op.drop_table("projection_use")
-    op.drop_index(op.f("ix_outbox_state_not_before"), table_name="outbox")
-    op.drop_index(op.f("ix_outbox_incident_id"), table_name="outbox")
-    op.drop_table("outbox")
-    op.drop_index(op.f("ix_forecast_use_series_known_at"), table_name="forecast_use")
-    op.drop_index(op.f("ix_forecast_use_forecast_id"), table_name="forecast_use")
-    op.drop_table("forecast_use")
-    op.drop_index(op.f("ix_evaluation_incident_id"), table_name="evaluation")
-    op.drop_table("evaluation")
-    op.drop_table("writer")
-    op.drop_table("quarantine")
-    op.drop_table("projection")
-    op.drop_index(op.f("ix_pipeline_run_book_started_at"), table_name="pipeline_run")
-    op.drop_table("pipeline_run")
-    op.drop_table("outbox_pause")
-    op.drop_table("observation")
-    op.drop_index(op.f("ix_ingest_run_source_at"), table_name="ingest_run")
-    op.drop_table("ingest_run")
-    op.drop_index(op.f("ix_incident_book_state"), table_name="incident")
-    op.drop_table("incident")
-    op.drop_table("forecast")
+    # Children before parents; indexes go with their tables.
+    for table in (
+        "outbox_pause",
+        "outbox",
+        "transition",
+        "evaluation",
+        "incident",
+        "step_run",
+        "pipeline_run",
+        "projection_use",
+        "projection",
+        "forecast_use",
+        "forecast",
+        "ingest_run",
+        "quarantine",
+        "observation",
+        "writer",
+    ):
+        op.drop_table(table)
