@@ -22,8 +22,12 @@ def amount(value: float, unit: str) -> str:
 
 
 def span(low: float, high: float, unit: str) -> str:
-    """A range with its unit, said once: "58.1 to 71.0 USD/kg"."""
-    return f"{number(low)} to {number(high)} {unit}".strip()
+    """An estimated range with its unit, said once and to three digits: "58.1 to 71.0 USD/kg"."""
+    return f"{number(_three_digits(low))} to {number(_three_digits(high))} {unit}".strip()
+
+
+def _three_digits(value: float) -> float:
+    return float(f"{value:.3g}")
 
 
 def percent(share: float) -> str:

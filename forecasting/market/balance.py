@@ -44,6 +44,8 @@ WARM_UP_MONTHS = 9
 """Months simulated before the first projected one, so that stocks reflect what already happened."""
 DAYS_PER_MONTH = 365.25 / 12
 WEEKS_PER_MONTH = DAYS_PER_MONTH / 7
+DISTURBED = 0.9
+"""Exports below this share of normal are named in the notes."""
 KEPT_PATHS = 1000
 """Paths that a projection carries for later questions; percentiles use all."""
 
@@ -308,12 +310,13 @@ def _project(
             lines_ahead, lost, shortfall.sum(axis=1) / demand.sum(axis=1), inputs, months
         ),
         notes=_notes(market, inputs, base_year),
-        data_through=max(p.period for p in inputs.exports.points),
+        data_through=max(
+            [p.period for p in inputs.exports.points]
+            or [inputs.forecasts[series].cutoff for series in market.series]
+        ),
         vintage=max(
-            [
-                inputs.exports.points[-1].known_at,
-                *(inputs.forecasts[s].vintage for s in market.series),
-            ]
+            [p.known_at for p in inputs.exports.points]
+            + [inputs.forecasts[series].vintage for series in market.series]
         ),
     )
 
@@ -432,8 +435,18 @@ def _notes(market: Market, inputs: Inputs, base_year: int) -> tuple[str, ...]:
     names = {name for component in market.components for name in component.factor_names}
     weak = [name for name in names if inputs.factors[name].confidence in {"low", "background"}]
     notes = [f"Supply is set equal to demand in {base_year}, the last year every series knows."]
-    if normal_level(inputs.exports) is None:
+    normal = normal_level(inputs.exports)
+    newest = inputs.exports.points[-1] if inputs.exports.points else None
+    if normal is None or newest is None:
         notes.append("Too few export months are known: licensed exports are taken as normal.")
+    elif newest.value < DISTURBED * normal:
+        # First, since this is why the projection is what it is.
+        share = newest.value / normal
+        notes.insert(
+            0,
+            f"{inputs.exports.title}: {newest.value:,.0f} t in {newest.period:%B %Y}, "
+            f"{share:.0%} of a normal month.".replace("%", " %"),
+        )
     if weak:
         notes.append(
             f"{len(weak)} of its {len(names)} factors are low-confidence or background figures."

@@ -194,6 +194,20 @@ def test_what_licences_keep_back_is_told_in_tonnes(monkeypatch):
     assert lost == pytest.approx(sum(m.shortfall_t.p50 for m in freeze.months))
 
 
+def test_a_disturbed_month_is_named_first():
+    shaken, _ = project(given=inputs(exports(5000, 5000, 5000, 5000, 2600, 1200)))
+    calm, _ = project()
+    assert shaken.notes[0] == "Exports: 1,200 t in February 2025, 24 % of a normal month."
+    assert not any("normal month" in note for note in calm.notes)
+
+
+def test_without_any_known_export_month_licences_are_taken_as_normal_and_that_is_said(monkeypatch):
+    noise_free(monkeypatch)
+    base, _ = project(given=replace(inputs(), exports=exports()))
+    assert base.months[0].supply_t.p50 == pytest.approx(1000)
+    assert any("Too few export months" in note for note in base.notes)
+
+
 def test_embedded_demand_is_shown_and_not_balanced(monkeypatch):
     noise_free(monkeypatch)
     embedded = Component(
