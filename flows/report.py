@@ -1,0 +1,230 @@
+"""The outlook: one self-contained page with incidents, markets, prices, evidence and data health."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from alerts.lifecycle import Incident
+from flows.storage.observations import IngestRun
+from forecasting.charts import balance_fan, price_fan
+from forecasting.results import (
+    MEDIAN,
+    Interval,
+    MarketProjection,
+    SeriesForecast,
+    SourceState,
+    quantile,
+)
+
+SUMMARY_MONTHS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Everything the page shows, as known at one moment."""
+
+    known_at: datetime
+    book: str
+    incidents: Sequence[Incident]
+    forecasts: Sequence[SeriesForecast]  # prices only
+    refused: Mapping[str, str]
+    projections: Sequence[MarketProjection]  # base case first within each market
+    sources: Sequence[SourceState]
+    ingests: Sequence[IngestRun]
+
+
+def render(outlook: Outlook) -> str:
+    """The page as HTML. Nothing in it refers to another file or address."""
+    environment = Environment(
+        loader=PackageLoader("flows"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    severities = [incident.severity.name.lower() for incident in outlook.incidents]
+    worst = next((word for word in ("critical", "warning", "info") if word in severities), "")
+    return environment.get_template("outlook.html.j2").render(
+        as_of=f"{outlook.known_at:%-d %B %Y}",
+        known_at=f"{outlook.known_at:%-d %B %Y, %H:%M} UTC",
+        replay=outlook.book != "live",
+        worst=worst,
+        summary=_summary(outlook, severities),
+        incidents=[_incident(incident) for incident in _by_severity(outlook.incidents)],
+        markets=[_market(group) for group in _by_market(outlook.projections)],
+        prices=[_price(forecast) for forecast in outlook.forecasts],
+        refused=sorted(outlook.refused.items()),
+        scores=[row for forecast in outlook.forecasts for row in _scores(forecast)],
+        health=[_health(state, outlook.known_at) for state in outlook.sources],
+        ingests=[
+            {
+                "at": f"{run.at:%Y-%m-%d %H:%M} UTC",
+                "source": run.source,
+                "read": run.read,
+                "new": run.new,
+                "revised": run.revised,
+                "unchanged": run.unchanged,
+                "quarantined": run.quarantined,
+                "error": run.error,
+            }
+            for run in outlook.ingests
+        ],
+    )
+
+
+def market_sentence(projections: Sequence[MarketProjection]) -> str:
+    """One sentence a chart can be replaced by: the shortfall over six months, base and scenarios."""
+    parts = []
+    for projection in projections:
+        months = min(SUMMARY_MONTHS, len(projection.months))
+        shares = projection.shortfall_shares(months)
+        p10, p50, p90 = (quantile(shares, level) for level in (0.1, 0.5, 0.9))
+        name = (
+            "base case"
+            if projection.scenario == "base"
+            else f"if {_lower(projection.scenario_title)}"
+        )
+        parts.append(f"{name} {p50:.0%} of demand unmet (80 % range {p10:.0%} to {p90:.0%})")
+    months = min(SUMMARY_MONTHS, len(projections[0].months))
+    return f"{projections[0].title}, next {months} months: {'; '.join(parts)}."
+
+
+def price_sentence(forecast: SeriesForecast) -> str:
+    """One sentence a chart can be replaced by: the last price and the range three months ahead."""
+    step = min(3, len(forecast.periods))
+    low, middle, high = (forecast.quantiles[step - 1][i] for i in (1, MEDIAN, 5))
+    return (
+        f"{forecast.title}: {forecast.last_value:,.4g} {forecast.unit} in {forecast.cutoff:%B %Y}; "
+        f"{forecast.periods[step - 1]:%B %Y} {middle:,.4g} (80 % range {low:,.4g} to {high:,.4g})."
+    )
+
+
+def _lower(title: str) -> str:
+    """A title inside a sentence; names such as China keep their capital."""
+    return (
+        title
+        if title.split(" ", 1)[0] in {"China", "India", "Myanmar"}
+        else title[:1].lower() + title[1:]
+    )
+
+
+def _summary(outlook: Outlook, severities: Sequence[str]) -> str:
+    if not severities:
+        return "Nothing crosses a limit."
+    counts = [
+        f"{severities.count(word)} {word}"
+        for word in ("critical", "warning", "info")
+        if word in severities
+    ]
+    noun = "incident is" if len(severities) == 1 else "incidents are"
+    return f"{len(severities)} {noun} open: {', '.join(counts)}."
+
+
+def _by_severity(incidents: Sequence[Incident]) -> list[Incident]:
+    return sorted(incidents, key=lambda item: (-item.severity, item.since, item.id))
+
+
+def _by_market(projections: Sequence[MarketProjection]) -> list[list[MarketProjection]]:
+    groups: dict[str, list[MarketProjection]] = {}
+    for projection in projections:
+        groups.setdefault(projection.market, []).append(projection)
+    return list(groups.values())
+
+
+def _incident(incident: Incident) -> dict[str, Any]:
+    reading = incident.reading
+    return {
+        "id": incident.id,
+        "severity": incident.severity.name.lower(),
+        "state": incident.state.value,
+        "since": f"{incident.since:%-d %B %Y}",
+        "headline": reading.headline,
+        "lead": reading.advice,
+        "facts": reading.facts,
+        "drivers": reading.drivers,
+        "evidence": reading.evidence,
+    }
+
+
+def _market(group: Sequence[MarketProjection]) -> dict[str, Any]:
+    base = group[0]
+    return {
+        "title": base.title,
+        "sentence": market_sentence(group),
+        "chart": base64.b64encode(balance_fan(group)).decode(),
+        "scenarios": [p.scenario for p in group],
+        "rows": [
+            {
+                "month": f"{month.month:%b %Y}",
+                "supply": _tonnes(month.supply_t),
+                "demand": _tonnes(month.demand_t),
+                "shares": [_share(p.months[i].shortfall_share) for p in group],
+                "cover": f"{month.stock_cover_days.p50:.0f}",
+            }
+            for i, month in enumerate(base.months)
+        ],
+        "components": [
+            {
+                "name": c.name,
+                "side": {"memo": "embedded, not balanced", "loss": "kept back"}.get(c.side, c.side),
+                "tonnes": _tonnes(c.tonnes_per_year),
+                "share": f"{c.variance_share:.0%}",
+                "confidence": c.confidence,
+                "source": c.source,
+            }
+            for c in base.components
+        ],
+        "notes": base.notes,
+    }
+
+
+def _price(forecast: SeriesForecast) -> dict[str, Any]:
+    return {
+        "title": forecast.title,
+        "sentence": price_sentence(forecast),
+        "chart": base64.b64encode(price_fan(forecast)).decode(),
+        "reason": forecast.reason,
+    }
+
+
+def _scores(forecast: SeriesForecast) -> list[dict[str, Any]]:
+    return [
+        {
+            "series": forecast.title,
+            "model": score.model,
+            "speaks": score.model == forecast.model,
+            "crps": f"{score.rel_crps:.2f}",
+            "mae": f"{score.rel_mae:.2f}",
+            "c80": f"{score.coverage_80:.0%}",
+            "c95": f"{score.coverage_95:.0%}",
+            "cutoffs": score.cutoffs,
+        }
+        for score in forecast.scores
+    ]
+
+
+def _health(state: SourceState, known_at: datetime) -> dict[str, Any]:
+    if state.newest_known_at is None:
+        return {
+            "title": state.title,
+            "through": "nothing",
+            "age": "–",
+            "limit": state.limit_days,
+            "state": "empty",
+        }
+    age = (known_at - state.newest_known_at).days
+    return {
+        "title": state.title,
+        "through": f"{state.newest_period:%B %Y}",
+        "age": age,
+        "limit": state.limit_days,
+        "state": "stale" if age > state.limit_days else "fresh",
+    }
+
+
+def _tonnes(value: Interval) -> str:
+    return f"{value.p50:,.0f} ({value.p10:,.0f}–{value.p90:,.0f})"
+
+
+def _share(value: Interval) -> str:
+    return f"{value.p50:.0%} ({value.p10:.0%}–{value.p90:.0%})"

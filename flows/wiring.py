@@ -1,0 +1,103 @@
+"""The one place that builds real things: database, sources, Slack sender, clock."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alerts.delivery import Sender
+from alerts.errors import RefusedError, TokenRefusedError
+from alerts.ruleset import Ruleset, load_ruleset
+from alerts.slack import DEFAULT_BASE_URL, SlackSender
+from flows.catalog import REFERENCE, Catalog, load_catalog
+from flows.errors import LodestoneError, SettingsError
+from flows.settings import Settings
+from flows.sources import open_sources
+from flows.sources.source import Source
+from flows.steps import Service
+from flows.storage.database import open_database
+from flows.storage.forecasts import ForecastStore
+from flows.storage.ledger import SqlLedger
+from flows.storage.observations import ObservationStore
+from flows.storage.runs import RunStore
+
+
+def build(settings: Settings) -> Service:
+    """A service on the real database, publishers and channel; the caller closes it.
+
+    Raises a LodestoneError or AlertsError that says which file, setting or database can't be used.
+    """
+    catalog = load_catalog(settings.config_dir, settings.snapshot_dir)
+    ruleset = rules(settings, catalog)
+
+    def sources(live: bool) -> Sequence[Source]:
+        return open_sources(pause=time.sleep, folder=settings.snapshot_dir, live=live)
+
+    if settings.database_url == "":
+        _make_folder(settings.home)
+    database = open_database(settings.resolved_database_url)
+    try:
+        database.upgrade()
+    except BaseException:
+        database.close()
+        raise
+    return Service(
+        settings=settings,
+        catalog=catalog,
+        ruleset=ruleset,
+        database=database,
+        observations=ObservationStore(database),
+        forecasts=ForecastStore(database),
+        ledger=SqlLedger(database),
+        runs=RunStore(database),
+        open_sources=sources,
+        sender=sender(settings),
+        clock=now,
+        pause=time.sleep,
+    )
+
+
+def rules(settings: Settings, catalog: Catalog) -> Ruleset:
+    """The shipped rules, with the user's `rules.toml` having the last word."""
+    texts = [("rules.toml (shipped)", REFERENCE.joinpath("rules.toml").read_text(encoding="utf-8"))]
+    own = settings.config_dir / "rules.toml" if settings.config_dir else None
+    if own is not None and own.exists():
+        try:
+            texts.append((str(own), own.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"{own}: can't be read: {error}"
+            raise LodestoneError(message) from None
+    return load_ruleset(
+        texts,
+        known_series=set(catalog.series),
+        known_markets=set(catalog.markets),
+        known_scenarios=set(catalog.scenarios),
+    )
+
+
+def sender(settings: Settings) -> Sender | None:
+    """The Slack sender, or None without a token: messages then wait in the outbox."""
+    token = settings.slack_token.get_secret_value()
+    if not token:
+        return None
+    try:
+        return SlackSender(token, base_url=settings.slack_base_url or DEFAULT_BASE_URL)
+    except TokenRefusedError as error:
+        message = f"LODESTONE_SLACK_TOKEN: {error}"
+        raise SettingsError(message) from None
+    except RefusedError as error:
+        message = f"LODESTONE_SLACK_BASE_URL: {error}"
+        raise SettingsError(message) from None
+
+
+def now() -> datetime:
+    """The clock of the service: aware UTC."""
+    return datetime.now(UTC)
+
+
+def _make_folder(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{home}: the home folder can't be made: {error.strerror}; set LODESTONE_HOME to a folder you may write to"
+        raise LodestoneError(message) from None

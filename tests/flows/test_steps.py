@@ -1,0 +1,319 @@
+"""The whole service without Prefect: real database, real snapshot, real slack_sdk against a stand-in."""
+
+import csv
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from alerts.lifecycle import Reason, State
+from flows import steps
+from flows.catalog import REFERENCE
+from flows.errors import LodestoneError, SourceError
+from flows.settings import load_settings
+from flows.wiring import build
+from forecasting.results import quantile
+from tests.slack_standin import StandIn
+
+# Two cheap models: what is tested here is the way of the data, not who wins.
+QUICK = {
+    "LODESTONE_MODELS": "random_walk,drift",
+    "LODESTONE_PATHS": "400",
+    "LODESTONE_MARKET_PATHS": "400",
+}
+MARCH, JUNE = date(2025, 3, 15), date(2025, 6, 21)
+
+
+def open_service(home: Path, **variables: str) -> steps.Service:
+    return build(
+        load_settings({**QUICK, "LODESTONE_HOME": str(home), **variables}, home / "none.toml")
+    )
+
+
+def run_all(service: steps.Service, at: steps.Moment) -> steps.AlertsReport:
+    run_id = f"run-{uuid4()}"
+    steps.forecast(service, at, run_id=run_id)
+    steps.project(service, at, run_id=run_id)
+    return steps.raise_alerts(service, at, run_id=run_id)
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[steps.Service]:
+    opened = open_service(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[steps.Service]:
+    """A service that has looked at March and June 2025."""
+    opened = open_service(tmp_path_factory.mktemp("past"))
+    for day in (MARCH, JUNE):
+        at = steps.moment(opened, day, live=False)
+        steps.ingest(opened, at)
+        run_all(opened, at)
+    yield opened
+    opened.close()
+
+
+def open_types(service: steps.Service, day: date) -> dict[tuple[str, str], State]:
+    at = steps.moment(service, day, live=False)
+    return {(i.type, i.subject): i.state for i in service.ledger.open_incidents(at.book)}
+
+
+# --- what the service would have said -----------------------------------------------
+
+
+def test_on_21_june_2025_the_export_collapse_is_firing_and_neodymium_is_quiet(past):
+    found = open_types(past, JUNE)
+    assert found["volume_drop", "cn_magnet_exports"] is State.FIRING
+    assert ("price_spike", "nd_oxide") not in found
+
+
+def test_on_15_march_2025_neither_is_there(past):
+    found = open_types(past, MARCH)
+    assert ("volume_drop", "cn_magnet_exports") not in found
+    assert ("price_spike", "nd_oxide") not in found
+
+
+def test_the_shortfall_of_india_rose_between_march_and_june_2025(past):
+    def median_share(day: date) -> float:
+        at = steps.moment(past, day, live=False)
+        projection = past.forecasts.latest_projection("india-ndfeb", "base", at.known_at)
+        assert projection is not None
+        return quantile(projection.shortfall_shares(6), 0.5)
+
+    assert median_share(JUNE) > median_share(MARCH) + 0.1
+
+
+def test_a_licence_freeze_never_helps_in_any_month(past):
+    at = steps.moment(past, JUNE, live=False)
+    base = past.forecasts.latest_projection("india-ndfeb", "base", at.known_at)
+    freeze = past.forecasts.latest_projection("india-ndfeb", "licence-freeze", at.known_at)
+    assert base is not None
+    assert freeze is not None
+    pairs = list(zip(base.months, freeze.months, strict=True))
+    assert all(f.shortfall_share.p50 >= b.shortfall_share.p50 for b, f in pairs)
+    assert all(f.shortfall_share.p50 > b.shortfall_share.p50 for b, f in pairs[1:])
+
+
+def test_each_rule_and_subject_is_judged_once_however_often_a_run_is_repeated(past):
+    at = steps.moment(past, JUNE, live=False)
+    before = past.ledger.entries(at.book)
+    again = run_all(past, at)
+    assert {d.reason for d in again.decisions} <= {Reason.ALREADY_EVALUATED, Reason.KEPT_LAST}
+    assert past.ledger.entries(at.book) == before
+
+
+def test_a_look_into_the_past_leaves_the_live_book_empty(past):
+    assert past.ledger.incidents(steps.LIVE_BOOK) == ()
+
+
+def test_what_became_known_later_changes_nothing_in_the_past(past):
+    at = steps.moment(past, MARCH, live=False)
+    before = {one.series: one.forecast_id for one in steps.stored_forecasts(past, at).forecasts}
+    poison = [
+        replace(row, value=row.value * 50)
+        for row in _observations(past)
+        if row.known_at > at.known_at and row.series.endswith(("month_end", "month_mean"))
+    ]
+    assert poison
+    past.observations.add(poison, datetime(2026, 1, 1, tzinfo=UTC))
+    after = steps.forecast(past, at, run_id="again")
+    assert {one.series: one.forecast_id for one in after.forecasts} == before
+
+
+def _observations(service: steps.Service):
+    from flows.validation import validate
+
+    (source,) = [s for s in service.open_sources(False) if s.name == "snapshot-prices"]
+    fetched = source.fetch(now=service.clock())
+    return validate(
+        source.name,
+        fetched.rows,
+        series=service.catalog.stored_series,
+        source_ids=set(fetched.citations),
+        now=service.clock(),
+    ).observations
+
+
+# --- ingest ---------------------------------------------------------------------------
+
+
+def test_reading_the_same_figures_again_writes_nothing(service):
+    at = steps.moment(service, None, live=False)
+    first, second = steps.ingest(service, at), steps.ingest(service, at)
+    assert first.counts["new"] > 500
+    assert (second.counts["new"], second.counts["revised"]) == (0, 0)
+    for report in (*first.sources, *second.sources):
+        assert report.read == report.new + report.revised + report.unchanged + report.quarantined
+        assert report.error == ""
+
+
+def test_a_row_without_a_source_is_turned_away_by_name_and_the_rest_lands(tmp_path):
+    folder = tmp_path / "snapshot"
+    shutil.copytree(Path(str(REFERENCE)) / "snapshot", folder)
+    prices = folder / "prices_monthly.csv"
+    with prices.open(newline="") as file:
+        rows = list(csv.reader(file))
+    rows[5][rows[0].index("source_id")] = ""
+    with prices.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    service = open_service(tmp_path / "home", LODESTONE_SNAPSHOT_DIR=str(folder))
+    report = steps.ingest(service, steps.moment(service, None, live=False), "price")
+    service.close()
+    assert report.counts["quarantined"] == 1
+    assert report.counts["new"] > 300
+    assert any(
+        "prices_monthly.csv row 6" in line and "source_id" in line for line in report.lines()
+    )
+
+
+def test_one_source_that_fails_never_stops_the_others(service):
+    class Dead:
+        name, title, kind = "dead", "A dead publisher", "price"
+
+        def fetch(self, *, now):
+            raise SourceError("dead", "answered 503 three times")
+
+    sources = (Dead(), *service.open_sources(False))
+    broken = replace(service, open_sources=lambda live: sources)
+    report = steps.ingest(broken, steps.moment(service, None, live=False))
+    assert report.sources[0].error == "answered 503 three times"
+    assert sum(one.new for one in report.sources) > 500
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        pytest.param(
+            lambda s, at: steps.ingest(s, at, sources=["kommis"]), "no source 'kommis'", id="source"
+        ),
+        pytest.param(
+            lambda s, at: steps.forecast(s, at, ["dy"], run_id="r"), "no series 'dy'", id="series"
+        ),
+        pytest.param(
+            lambda s, at: steps.project(s, at, ["mars"], run_id="r"),
+            "no market 'mars'",
+            id="market",
+        ),
+    ],
+)
+def test_a_name_that_nobody_knows_is_answered_with_those_that_exist(service, call, says):
+    with pytest.raises(LodestoneError, match=says):
+        call(service, steps.moment(service, None, live=False))
+
+
+def test_a_day_that_has_not_come_is_refused(service):
+    with pytest.raises(LodestoneError, match="has not come yet"):
+        steps.moment(service, date(2999, 1, 1), live=False)
+
+
+def test_a_series_without_figures_says_how_many_it_needs(service):
+    report = steps.forecast(
+        service, steps.moment(service, None, live=False), ["dy_oxide"], run_id="r"
+    )
+    assert report.refused == {"dy_oxide": "0 observations, 12 needed"}
+
+
+# --- alerts and delivery ---------------------------------------------------------------
+
+
+def test_an_incident_opens_is_edited_in_place_and_resolves_in_its_thread(tmp_path):
+    with StandIn() as slack:
+        service = open_service(
+            tmp_path, LODESTONE_SLACK_TOKEN="xoxb-test", LODESTONE_SLACK_BASE_URL=slack.api_url
+        )
+        for day in (datetime(2025, 6, 21, tzinfo=UTC), datetime(2025, 9, 21, tzinfo=UTC)):
+            at = steps.Moment(day, "live", live=False)
+            steps.ingest(service, at)
+            run_all(service, at)
+            report = steps.deliver(service, at)
+            assert report.counts["dead"] == report.counts["pending"] == 0
+        drops = [i for i in service.ledger.incidents("live") if i.type == "volume_drop"]
+        service.close()
+        roots = [m for m in slack.workspace.messages if m.thread_ts is None]
+    assert [i.state for i in drops] == [State.RESOLVED]
+    (root,) = [m for m in roots if "rare-earth magnets" in m.text]
+    assert "Resolved" in root.text
+
+
+def test_every_open_incident_has_exactly_one_root_message_however_often_it_runs(tmp_path):
+    with StandIn() as slack:
+        service = open_service(
+            tmp_path, LODESTONE_SLACK_TOKEN="xoxb-test", LODESTONE_SLACK_BASE_URL=slack.api_url
+        )
+        at = steps.moment(service, JUNE, live=False)
+        steps.ingest(service, at)
+        for _ in range(2):
+            alerts = run_all(service, at)
+            steps.deliver(service, at)
+        service.close()
+        posts = slack.calls("chat.postMessage")
+    assert len(alerts.incidents) >= 2
+    assert len(posts) == len(alerts.incidents)
+
+
+def test_without_a_token_every_message_waits_and_that_is_said(past):
+    at = steps.moment(past, JUNE, live=False)
+    report = steps.deliver(past, at)
+    assert report.sent == 0
+    assert report.counts["pending"] == len(past.ledger.entries(at.book))
+    assert any("LODESTONE_SLACK_TOKEN is not set" in line for line in report.lines())
+
+
+def test_an_incident_whose_rule_is_gone_is_withdrawn(tmp_path):
+    service = open_service(tmp_path)
+    at = steps.moment(service, JUNE, live=False)
+    steps.ingest(service, at)
+    before = run_all(service, at)
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "rules.toml").write_text("[rules.magnet-exports-drop]\nenabled = false\n")
+    fewer = open_service(tmp_path, LODESTONE_CONFIG_DIR=str(config))
+    after = steps.raise_alerts(fewer, at, run_id="later")
+    fewer.close()
+    service.close()
+    assert any(i.type == "volume_drop" for i in before.incidents)
+    assert not any(i.type == "volume_drop" for i in after.incidents)
+    assert Reason.WITHDRAWN in {d.reason for d in after.decisions}
+
+
+# --- the outlook -------------------------------------------------------------------------
+
+
+def test_the_outlook_is_one_page_that_refers_to_nothing_else(past, tmp_path):
+    at = steps.moment(past, JUNE, live=False)
+    page = steps.report(past, at, tmp_path / "page.html").path.read_text()
+    for needed in (
+        "Replay",
+        "1,238 t in May 2025",
+        "data:image/png;base64,",
+        "India NdFeB magnets",
+    ):
+        assert needed in page
+    for forbidden in ("<script", "http://", "https://fonts", 'src="/', "url("):
+        assert forbidden not in page
+
+
+def test_the_outlook_shows_what_sources_say_as_text_and_never_as_markup(past, tmp_path):
+    hostile = replace(past, catalog=past.catalog)
+    at = steps.moment(past, JUNE, live=False)
+    shown = steps.outlook(hostile, at)
+    incident = shown.incidents[0]
+    evil = replace(incident.reading, headline="<script>alert(1)</script> & more")
+    from flows.report import render
+
+    page = render(replace(shown, incidents=[replace(incident, reading=evil)]))
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in page
+
+
+def test_an_outlook_that_cannot_be_written_says_where(past, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LodestoneError, match=r"file.page\.html: the outlook can't be written"):
+        steps.report(past, steps.moment(past, JUNE, live=False), tmp_path / "file" / "page.html")
