@@ -151,7 +151,8 @@ def _market(group: Sequence[MarketProjection]) -> dict[str, Any]:
     return {
         "title": base.title,
         "sentence": market_sentence(group),
-        "chart": base64.b64encode(balance_fan(group)).decode(),
+        # The last one is drawn in full.
+        "chart": base64.b64encode(balance_fan(group[::-1])).decode(),
         "scenarios": [p.scenario for p in group],
         "rows": [
             {

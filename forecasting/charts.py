@@ -33,6 +33,8 @@ _DPI = 100
 _SIZE = (12.0, 6.75)  # inches: 1200 x 675 px
 _SHOWN_HISTORY = {"month": 36, "year": 12}
 _SHOWN_BARS = 18
+# Two years of months, three months of days, thirty years: older bars would only shrink the news.
+_SHOWN_DAYS = {"day": 92, "month": 731, "year": 10_958}
 _80 = (QUANTILE_LEVELS.index(0.1), QUANTILE_LEVELS.index(0.9))
 _50 = (QUANTILE_LEVELS.index(0.25), QUANTILE_LEVELS.index(0.75))
 
@@ -165,7 +167,7 @@ def balance_fan(projections: Sequence[MarketProjection]) -> bytes:
             if is_drawn:
                 low.fill_between(days, p10, p90, color=colour, alpha=0.2, lw=0)
             low.plot(days, p50, color=colour, lw=3 if is_drawn else 2.2)
-            name = projection.scenario_title if len(projections) > 1 else "median"
+            name = _scenario(projection.scenario) if len(projections) > 1 else "median"
             shares.append((float(p50[-1]), f"{p50[-1]:.0f} % {name}", colour, is_drawn))
         low.set_ylim(0, max(5.0, low.get_ylim()[1]))
         low.yaxis.set_major_formatter(lambda value, _: f"{value:.0f} %")
@@ -197,8 +199,11 @@ def volume_bars(observed: ObservedSeries, *, trailing_mean: float, limit_share: 
     if not observed.points:
         message = f"{observed.series}: no volumes to draw"
         raise ValueError(message)
-    points = observed.points[-_SHOWN_BARS:]
-    last = points[-1].period
+    last = observed.points[-1].period
+    recent = [
+        p for p in observed.points if (last - p.period).days < _SHOWN_DAYS[observed.frequency]
+    ]
+    points = recent[-_SHOWN_BARS:]
     limit = trailing_mean * limit_share
     width = 23.0 if observed.frequency != "year" else 270.0
     with _picture() as (figure, out):
@@ -269,6 +274,10 @@ def volume_bars(observed: ObservedSeries, *, trailing_mean: float, limit_share: 
             f"Data through {_period(last, observed.frequency)}, as known on {_instant(known)}.",
         )
     return out.getvalue()
+
+
+def _scenario(name: str) -> str:
+    return "base case" if name == "base" else f"if {name.replace('-', ' ')}"
 
 
 @contextmanager
