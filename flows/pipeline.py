@@ -1,0 +1,321 @@
+"""The flows as Prefect knows them: names, parameters, retries, limits of time, artifacts; the work is in steps."""
+
+import inspect
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import date
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from uuid import uuid4
+
+from prefect import Flow, flow, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+from prefect.runtime import flow_run as this_run
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.tasks import exponential_backoff
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+from flows import artifacts, steps
+from flows.errors import LodestoneError, SourceError
+from flows.settings import load_settings
+from flows.wiring import build
+from forecasting.charts import balance_fan, price_fan
+from forecasting.results import MarketProjection
+
+LOG = logging.getLogger("lodestone.pipeline")
+# Prefect hands this logger to the UI (PREFECT_LOGGING_EXTRA_LOGGERS), but leaves its level alone.
+logging.getLogger("lodestone").setLevel(logging.INFO)
+
+Kind = Literal["price", "trade", "reference"]
+_PULSE: ContextVar[str] = ContextVar("pulse", default="")
+PULSE_PATIENCE_SECONDS = 20.0
+"""How long a pulse waits for Slack to allow the next message; the five-minute delivery sends the rest."""
+
+AsOf = Annotated[
+    date | None,
+    Field(description="Run as on this past day, with what was known by its end (UTC). Empty: now."),
+]
+Live = Annotated[
+    bool,
+    Field(description="Ask the real publishers. Off: the figures that are shipped with Lodestone."),
+]
+Sources = Annotated[
+    tuple[str, ...], Field(description="Only these sources. Empty: every source of this kind.")
+]
+SeriesNames = Annotated[
+    tuple[str, ...], Field(description="Only these series. Empty: every series that is forecast.")
+]
+Markets = Annotated[tuple[str, ...], Field(description="Only these markets. Empty: all.")]
+Patience = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=900,
+        description="How long to wait, in seconds, for messages that may not be sent yet.",
+    ),
+]
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _explained(function: Function) -> Function:
+    """Write the parameters' descriptions into the docstring: Prefect's form takes them only from there."""
+    hints = get_type_hints(function, include_extras=True)
+    lines = [
+        f"    {name}: {note.description}"
+        for name, hint in hints.items()
+        for note in getattr(hint, "__metadata__", ())
+        if isinstance(note, FieldInfo)
+    ]
+    function.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Args:", *lines])
+    return function
+
+
+class StepsFailedError(LodestoneError):
+    """Some steps of a pulse failed; the others ran."""
+
+    def __init__(self, errors: Mapping[str, str]) -> None:
+        self.errors = dict(errors)
+        super().__init__("; ".join(f"{name}: {error}" for name, error in self.errors.items()))
+
+
+def _run_name() -> str:
+    as_of = this_run.parameters.get("as_of")
+    return f"{this_run.flow_name} as of {as_of}" if as_of else str(this_run.flow_name)
+
+
+def _run_id() -> str:
+    """The run that figures are kept under: the pulse's, also for its parts."""
+    return _PULSE.get() or str(this_run.id or uuid4())
+
+
+def _is_in_prefect() -> bool:
+    """False when a test calls `.fn()`: then nothing may look for a server."""
+    return FlowRunContext.get() is not None
+
+
+@contextmanager
+def _service() -> Iterator[steps.Service]:
+    service = build(load_settings())
+    try:
+        yield service
+    finally:
+        service.close()
+
+
+def _publish(found: Iterable[artifacts.Artifact]) -> None:
+    for one in found:
+        if not _is_in_prefect():
+            continue
+        if one.table:
+            rows: list[dict[str, Any]] = [dict(row) for row in one.table]
+            create_table_artifact(table=rows, key=one.key, description=one.description)
+        else:
+            create_markdown_artifact(one.markdown, key=one.key, description=one.description)
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        LOG.info(line)
+
+
+# --- ingest ---------------------------------------------------------------------
+
+
+@task(
+    task_run_name="{source}",
+    tags=["ingest"],
+    # Publishers drop connections and rate-limit; the jitter keeps several installations apart.
+    retries=2,
+    retry_delay_seconds=exponential_backoff(backoff_factor=10),
+    retry_jitter_factor=0.5,
+    timeout_seconds=600,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def fetch_source(kind: Kind, source: str, as_of: date | None, live: bool) -> steps.SourceReport:
+    """Ask one source and keep what it says; raises SourceError so that Prefect tries again."""
+    with _service() as service:
+        report = steps.ingest(service, steps.moment(service, as_of, live), kind, (source,))
+        _say(report.lines())
+        (one,) = report.sources
+        # What came is kept; only a visit that brought nothing is worth another.
+        if one.error and not one.read:
+            raise SourceError(source, one.error)
+        return one
+
+
+def _ingest(kind: Kind, as_of: date | None, live: bool, sources: Sequence[str]) -> dict[str, int]:
+    with _service() as service:
+        names = sources or steps.source_names(service, live, kind)
+        local = steps.source_names(service, live=False, kind=kind)
+    reports = []
+    for name in names:
+        # A file that can't be read today can't be read in half a minute.
+        task = fetch_source.with_options(retries=0) if name in local else fetch_source
+        fetch = task if _is_in_prefect() else task.fn
+        try:
+            reports.append(fetch(kind, name, as_of, live))
+        except SourceError as error:
+            reports.append(steps.SourceReport(source=name, error=error.problem))
+    _publish([artifacts.ingest_table(kind, reports)])
+    errors = {one.source: one.error for one in reports if one.error}
+    if errors:
+        raise StepsFailedError(errors)
+    return steps.IngestReport(tuple(reports)).counts
+
+
+@flow(name="ingest-prices", flow_run_name=_run_name, timeout_seconds=1800)
+@_explained
+def ingest_prices(as_of: AsOf = None, live: Live = False, sources: Sources = ()) -> dict[str, int]:
+    """Fetch rare-earth prices and keep what is new."""
+    return _ingest("price", as_of, live, sources)
+
+
+@flow(name="ingest-trade", flow_run_name=_run_name, timeout_seconds=1800)
+@_explained
+def ingest_trade(as_of: AsOf = None, live: Live = False, sources: Sources = ()) -> dict[str, int]:
+    """Fetch trade volumes and keep what is new."""
+    return _ingest("trade", as_of, live, sources)
+
+
+@flow(name="ingest-reference", flow_run_name=_run_name, timeout_seconds=1800)
+@_explained
+def ingest_reference(
+    as_of: AsOf = None, live: Live = False, sources: Sources = ()
+) -> dict[str, int]:
+    """Fetch yearly reference figures and keep what is new."""
+    return _ingest("reference", as_of, live, sources)
+
+
+# --- from figures to alerts -------------------------------------------------------
+
+
+@flow(name="forecast", flow_run_name=_run_name, timeout_seconds=1800)
+@_explained
+def forecast(as_of: AsOf = None, series: SeriesNames = ()) -> dict[str, int]:
+    """Forecast every series whose evidence allows it."""
+    with _service() as service:
+        moment = steps.moment(service, as_of, live=False)
+        report = steps.forecast(service, moment, series, run_id=_run_id())
+    _say(report.lines())
+    prices = [one for one in report.forecasts if one.frequency == "month"]
+    _publish(artifacts.forecast_page(one, price_fan) for one in prices)
+    return report.counts
+
+
+@flow(name="project-market", flow_run_name=_run_name, timeout_seconds=900)
+@_explained
+def project_market(as_of: AsOf = None, markets: Markets = ()) -> dict[str, int]:
+    """Project every market's supply, demand and shortfall under each scenario."""
+    with _service() as service:
+        moment = steps.moment(service, as_of, live=False)
+        report = steps.project(service, moment, markets, run_id=_run_id())
+    _say(report.lines())
+    by_market: dict[str, list[MarketProjection]] = {}
+    for one in report.projections:
+        by_market.setdefault(one.market, []).append(one)
+    _publish(artifacts.market_page(some, balance_fan) for some in by_market.values())
+    return report.counts
+
+
+@flow(name="raise-alerts", flow_run_name=_run_name, timeout_seconds=600)
+@_explained
+def raise_alerts(as_of: AsOf = None) -> dict[str, int]:
+    """Judge every rule and write incidents with their messages to the outbox."""
+    with _service() as service:
+        moment = steps.moment(service, as_of, live=False)
+        report = steps.raise_alerts(service, moment, run_id=_run_id())
+    _say(report.lines())
+    _publish([artifacts.incidents_table(report.incidents)])
+    return report.counts
+
+
+@flow(name="deliver-alerts", flow_run_name=_run_name, timeout_seconds=1200)
+@_explained
+def deliver_alerts(as_of: AsOf = None, patience_seconds: Patience = 0.0) -> dict[str, int]:
+    """Empty the outbox into Slack."""
+    with _service() as service:
+        moment = steps.moment(service, as_of, live=False)
+        report = steps.deliver(service, moment, patience_seconds=patience_seconds)
+    _say(report.lines())
+    return report.counts
+
+
+@flow(name="write-outlook", flow_run_name=_run_name, timeout_seconds=600)
+@_explained
+def write_outlook(as_of: AsOf = None) -> dict[str, int]:
+    """Write the outlook, one self-contained HTML page."""
+    with _service() as service:
+        report = steps.report(service, steps.moment(service, as_of, live=False))
+    _say(report.lines())
+    return report.counts
+
+
+# --- all of it --------------------------------------------------------------------
+
+
+@flow(name="pulse", flow_run_name=_run_name, timeout_seconds=3600)
+@_explained
+def pulse(as_of: AsOf = None, live: Live = False) -> None:
+    """Run the whole service once, every step whatever became of the ones before.
+
+    A step that fails leaves the others what was stored earlier: rules that need its result keep their
+    last state, and what was decided before still gets delivered. The run fails in the end, by name.
+    """
+    plan: tuple[tuple[Flow[..., dict[str, int]], dict[str, Any]], ...] = (
+        (ingest_prices, {"live": live}),
+        (ingest_trade, {"live": live}),
+        (ingest_reference, {"live": live}),
+        (forecast, {}),
+        (project_market, {}),
+        (raise_alerts, {}),
+        (deliver_alerts, {"patience_seconds": PULSE_PATIENCE_SECONDS}),
+        (write_outlook, {}),
+    )
+    run_id = _run_id()
+    errors = {}
+    with _service() as service:
+        moment = steps.moment(service, as_of, live)
+        service.runs.start(run_id, moment.book, moment.known_at, service.clock(), _run_page(run_id))
+    # Steps share this process: they live and die with the pulse, whose heartbeat speaks for them. Their
+    # own would cost a second each, the time until its thread notices the end.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        for step, parameters in plan:
+            started = time.perf_counter()
+            call = step if _is_in_prefect() else step.fn
+            counts: dict[str, int] = {}
+            error = ""
+            try:
+                counts = call(as_of=as_of, **parameters)
+            except Exception as problem:
+                # Whatever it is: the steps after it must run, and the end of this run says it.
+                error = f"{problem}" or type(problem).__name__
+                errors[step.name] = error
+                # Prefect has logged the traceback already, with the step's own run.
+                LOG.error(
+                    "%s failed, the pulse goes on: %s",
+                    step.name,
+                    error,
+                    exc_info=not _is_in_prefect(),
+                )
+            else:
+                told = ", ".join(f"{number} {name}" for name, number in counts.items())
+                LOG.info("%s: %s", step.name, told)
+            with _service() as service:
+                service.runs.step(run_id, step.name, time.perf_counter() - started, counts, error)
+    with _service() as service:
+        service.runs.finish(run_id, service.clock())
+    if errors:
+        raise StepsFailedError(errors)
+
+
+def _run_page(run_id: str) -> str:
+    settings = load_settings()
+    return f"{settings.ui_url}/runs/flow-run/{run_id}" if settings.ui_url else ""

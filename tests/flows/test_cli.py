@@ -1,0 +1,259 @@
+"""flows/cli.py: arguments, exit codes, one JSON object, and a start that imports nothing heavy."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alerts.errors import AlertsError, RuleFileError
+from flows import cli
+from flows.errors import (
+    CatalogError,
+    DatabaseUnusableError,
+    LodestoneError,
+    PrefectUnreachableError,
+    SettingsError,
+)
+
+HEAVY = ("prefect", "pandas", "numpy", "matplotlib", "sqlalchemy", "pydantic", "prophet", "httpx")
+
+
+@pytest.fixture(autouse=True)
+def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in list(os.environ):
+        if name.startswith("LODESTONE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("LODESTONE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    yield
+    # Commands send logs to the stderr of their test, which is closed by the next one.
+    logger = logging.getLogger("lodestone")
+    logger.handlers[:] = []
+    logger.propagate = True
+
+
+def answer(capsys: pytest.CaptureFixture[str]) -> Any:
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1, "one object, one line"
+    return json.loads(printed)
+
+
+def test_help_imports_nothing_heavy_and_documents_the_exit_codes():
+    script = (
+        "import sys\nfrom flows.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"print('HEAVY', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    print(f"lodestone --help: {time.perf_counter() - began:.2f} s")
+    assert "HEAVY []" in done.stdout
+    for line in (
+        "0  fine",
+        "1  the run failed",
+        "2  wrong usage",
+        "3  messages",
+        "4  Prefect",
+        "5  ",
+    ):
+        assert line in done.stdout
+    for command in (
+        "run",
+        "ingest",
+        "forecast",
+        "outlook",
+        "alerts",
+        "backtest",
+        "report",
+        "check",
+        "db",
+    ):
+        assert f"    {command} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingsError("s"), 2),
+        (CatalogError("c"), 2),
+        (RuleFileError("rules.toml", "rules.x", "p"), 2),
+        (cli.UsageError("u"), 2),
+        (PrefectUnreachableError("p"), 4),
+        (DatabaseUnusableError("d"), 5),
+        (LodestoneError("l"), 1),
+        (AlertsError("a"), 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
+)
+def test_an_error_is_one_sentence_and_a_documented_exit_code(error, code, monkeypatch, capsys):
+    def broken(_options: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_check", broken)
+    assert cli.main(["check"]) == code
+    assert capsys.readouterr().err == f"lodestone: {error}\n"
+
+
+def test_a_misspelt_setting_ends_with_2_and_the_nearest_name(monkeypatch, capsys):
+    monkeypatch.setenv("LODESTONE_PREFECT_PROT", "4300")
+    assert cli.main(["check"]) == 2
+    assert "LODESTONE_PREFECT_PORT" in capsys.readouterr().err
+
+
+def test_broken_toml_ends_with_2_and_names_file_and_line(tmp_path, capsys):
+    (tmp_path / "lodestone.toml").write_text("home = \n")
+    assert cli.main(["check"]) == 2
+    error = capsys.readouterr().err
+    assert "lodestone.toml" in error
+    assert "line 1" in error
+
+
+def test_a_database_that_cannot_be_opened_ends_with_5(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LODESTONE_DATABASE_URL", f"sqlite:///{tmp_path}")
+    assert cli.main(["db", "upgrade"]) == 5
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["run", "--as-of", "21.6.2025"], id="a day in another order"),
+        pytest.param(["backtest", "--horizon", "0"], id="no horizon"),
+        pytest.param(["alerts"], id="no action"),
+        pytest.param(["predict"], id="no such command"),
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_a_day_that_has_not_come_is_refused(capsys):
+    assert cli.main(["alerts", "list", "--as-of", "2199-01-01"]) != 0
+    assert "has not come yet" in capsys.readouterr().err
+
+
+def test_db_upgrade_says_where_the_database_stands(capsys, tmp_path):
+    assert cli.main(["db", "upgrade", "--json"]) == 0
+    found = answer(capsys)
+    assert found["database"] == str(tmp_path / "home" / "lodestone.db")
+    assert found["revision"]
+
+
+def test_ingest_counts_rows_and_the_second_time_finds_nothing_new(capsys):
+    assert cli.main(["ingest", "--json"]) == 0
+    first = answer(capsys)["sources"]
+    assert {one["source"] for one in first} == {
+        "snapshot-prices",
+        "snapshot-trade",
+        "snapshot-reference",
+    }
+    assert all(one["new"] > 0 and one["quarantined"] == 0 for one in first)
+    assert cli.main(["ingest", "--json"]) == 0
+    assert all(one["new"] == one["revised"] == 0 for one in answer(capsys)["sources"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (["ingest", "snapshot-prizes"], "snapshot-prices"),
+        (["forecast", "dy_oxid"], "dy_oxide"),
+        (["outlook", "india-ndfed"], "india-ndfeb"),
+        (["outlook", "--scenario", "licence-freze"], "licence-freeze"),
+        (["backtest", "--models", "profet"], "prophet"),
+    ],
+)
+def test_a_misspelt_name_ends_with_2_and_the_nearest_one(arguments, nearest, capsys):
+    assert cli.main(arguments) == 2
+    assert nearest in capsys.readouterr().err
+
+
+def test_a_rule_file_that_cannot_be_used_ends_a_run_before_anything_starts(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "rules.toml").write_text("[rules.mine]\ntype = 'price_spikes'\n")
+    monkeypatch.setenv("LODESTONE_CONFIG_DIR", str(tmp_path))
+    assert cli.main(["run", "--once"]) == 2
+    assert "rules.toml" in capsys.readouterr().err
+    assert not (tmp_path / "home" / "logs").exists()
+
+
+def test_alerts_of_an_empty_book_are_none(capsys):
+    assert cli.main(["alerts", "list", "--json"]) == 0
+    assert answer(capsys) == {"book": "live", "incidents": []}
+    assert cli.main(["alerts", "list"]) == 0
+    assert "No open incident" in capsys.readouterr().out
+
+
+def test_an_unknown_incident_is_refused(capsys):
+    assert cli.main(["alerts", "show", "nobody"]) == 2
+    assert "nobody" in capsys.readouterr().err
+
+
+def test_delivery_of_an_empty_outbox_is_fine(capsys):
+    assert cli.main(["alerts", "deliver", "--json"]) == 0
+    found = answer(capsys)
+    assert (found["sent"], found["pending"], found["dead"]) == (0, 0, 0)
+    assert cli.main(["alerts", "redrive", "--json"]) == 0
+    assert answer(capsys) == {"redriven": 0}
+
+
+def test_check_tells_a_busy_port(capsys, monkeypatch):
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv("LODESTONE_PREFECT_PORT", str(taken.getsockname()[1]))
+        assert cli.main(["check", "--json"]) == 1
+    found = answer(capsys)
+    assert found["ok"] is False
+    assert [one["name"] for one in found["checks"] if not one["passed"]] == ["prefect"]
+
+
+def test_a_backtest_reads_anyones_panel_and_writes_every_forecast(tmp_path, capsys):
+    rows = ["unique_id,ds,y"]
+    rows += [f"mine,{2015 + n // 12}-{n % 12 + 1:02d}-01,{100 + n % 7}" for n in range(72)]
+    (tmp_path / "panel.csv").write_text("\n".join(rows))
+    arguments = ["--panel", "panel.csv", "--horizon", "2", "--step", "6", "--min-train", "48"]
+    out = ["--models", "random_walk", "--out", "rows.csv", "--json"]
+    assert cli.main(["backtest", *arguments, *out]) == 0
+    found = answer(capsys)
+    assert found["cutoffs"] > 0
+    assert {"rel_mae", "rel_crps", "coverage_80", "coverage_95", "seconds"} <= set(
+        found["models"]["random_walk"]
+    )
+    assert "share" in found["champion"]
+    header = (tmp_path / "rows.csv").read_text().splitlines()[0]
+    assert header == "unique_id,cutoff,model,ds,step,y,q025,q10,q25,q50,q75,q90,q975"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        pytest.param(None, "can't be read", id="no file"),
+        pytest.param(b"\xff\xfe\x00", "UTF-8", id="another encoding"),
+        pytest.param(b"a,b\n1,2\n", "unique_id", id="other columns"),
+        pytest.param(b"", "unique_id, ds, y", id="empty"),
+    ],
+)
+def test_a_panel_that_cannot_be_used_ends_with_2(tmp_path, capsys, content, words):
+    if content is not None:
+        (tmp_path / "panel.csv").write_bytes(content)
+    assert cli.main(["backtest", "--panel", "panel.csv"]) == 2
+    assert words in capsys.readouterr().err

@@ -1,0 +1,424 @@
+"""flows/launcher.py: one run per home, no process left behind, one server test of the whole command."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.errors import LodestoneError, PrefectUnreachableError
+from flows.launcher import (
+    MARK,
+    PULSE,
+    AlreadyRunningError,
+    Child,
+    HomeLock,
+    StopFlag,
+    StoppedError,
+    child_environment,
+    deploy,
+    end_marked,
+    marked,
+    read_deployments,
+    require_free_port,
+    run_page,
+)
+from flows.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+LODESTONE = [sys.executable, "-c", "import sys; from flows.cli import main; sys.exit(main())"]
+SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path.resolve()
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_sleeper(home: Path, script: str = "") -> Child:
+    command = [sys.executable, "-c", script] if script else SLEEPER
+    child = Child.start("sleeper", command, os.environ | {MARK: str(home)}, home / "sleeper.log")
+    wait_for(lambda: b"up" in child.log.read_bytes())
+    return child
+
+
+def wait_for(condition: Any, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+# --- the home folder --------------------------------------------------------------
+
+
+def test_a_second_start_names_the_pid_and_the_address_of_the_first(home, said):
+    with HomeLock(home).held("http://127.0.0.1:4999", said.append):
+        with (
+            pytest.raises(AlreadyRunningError) as caught,
+            HomeLock(home).held("http://127.0.0.1:5000", said.append),
+        ):
+            pass
+        assert f"pid {os.getpid()}, UI http://127.0.0.1:4999" in str(caught.value)
+    with HomeLock(home).held("http://127.0.0.1:5000", said.append):
+        pass
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        pytest.param(json.dumps({"pid": 2**22 + 1, "ui_url": "http://x"}), id="a dead pid"),
+        pytest.param(json.dumps({"pid": os.getppid(), "ui_url": "http://x"}), id="not our process"),
+        pytest.param("half a li", id="cut off while writing"),
+    ],
+)
+def test_a_lock_that_nobody_holds_is_cleared_with_a_sentence(home, said, left):
+    (home / "run.lock").write_text(left)
+    with HomeLock(home).held("http://127.0.0.1:4999", said.append):
+        assert json.loads((home / "run.lock").read_text())["pid"] == os.getpid()
+    assert len(said) == 1
+    assert "cut off: its lock is cleared" in said[0]
+    assert is_alive(os.getppid())
+
+
+def test_what_a_killed_run_left_behind_ends_at_the_next_start(home, said):
+    orphan = start_sleeper(home)
+    stranger = Child.start(
+        "stranger", SLEEPER, os.environ | {MARK: str(home / "other")}, home / "stranger.log"
+    )
+    try:
+        with HomeLock(home).held("http://127.0.0.1:4999", said.append):
+            pass
+        orphan.process.wait(5)
+        assert said == ["1 process that it left behind ended."]
+        assert stranger.process.poll() is None
+    finally:
+        stranger.process.kill()
+        stranger.process.wait()
+
+
+def test_a_home_that_cannot_be_written_is_named(home, said):
+    (home / "file").write_text("")
+    with (
+        pytest.raises(LodestoneError, match=r"file/home: the home folder can't be written"),
+        HomeLock(home / "file" / "home").held("http://127.0.0.1:4999", said.append),
+    ):
+        pass
+
+
+def test_a_busy_port_is_named_with_the_setting_that_chooses_another():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PrefectUnreachableError, match=f"{port}.*LODESTONE_PREFECT_PORT"):
+            require_free_port(port)
+
+
+# --- children ---------------------------------------------------------------------
+
+
+def test_a_child_ends_on_sigint_even_when_we_were_started_with_it_ignored(home):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        stop = StopFlag()
+        with stop.listening():
+            child = start_sleeper(home)
+            began = time.monotonic()
+            child.end(stop, grace_seconds=10)
+        assert child.process.returncode != -signal.SIGKILL
+        assert time.monotonic() - began < 5
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_child_that_ignores_sigint_is_killed_with_its_whole_group(home):
+    stubborn = (
+        "import signal, subprocess, sys, time;"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN);"
+        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
+        "print('up', p.pid, flush=True); time.sleep(600)"
+    )
+    child = start_sleeper(home, stubborn)
+    grandchild = int(child.log.read_text().split()[1])
+    child.end(StopFlag(), grace_seconds=0.3)
+    assert child.process.returncode == -signal.SIGKILL
+    wait_for(lambda: grandchild not in marked(home))
+
+
+def test_a_marked_process_is_found_and_ended_whoever_its_parent_is(home):
+    child = start_sleeper(home)
+    assert marked(home) == [child.process.pid]
+    assert end_marked(home) == 1
+    child.process.wait(5)
+    assert marked(home) == []
+
+
+def test_a_child_that_died_is_told_with_the_last_line_of_its_log(home):
+    child = Child.start(
+        "server", [sys.executable, "-c", "raise SystemExit('no disk')"], os.environ, home / "s.log"
+    )
+    child.process.wait()
+    with pytest.raises(PrefectUnreachableError, match=r"server ended .*exit code 1.*no disk"):
+        child.require_alive()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_interrupts_a_wait_and_nothing_else(number):
+    stop = StopFlag()
+    with stop.listening():
+        os.kill(os.getpid(), number)
+        began = time.monotonic()
+        with pytest.raises(StoppedError):
+            stop.wait(30)
+    assert time.monotonic() - began < 5
+
+
+# --- what children and server are told ------------------------------------------------
+
+
+def test_children_stay_offline_and_inside_the_home_folder(home):
+    env = child_environment(
+        Settings(home=home, prefect_port=4999),
+        api_url="http://127.0.0.1:4999/api",
+        ui_url="http://127.0.0.1:4999",
+        embedded=True,
+    )
+    assert env["PREFECT_HOME"] == str(home / "prefect")
+    assert env["DO_NOT_TRACK"] == "1"
+    assert env["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert env["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] == "false"
+    assert env["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"].split(",") == [
+        "http://127.0.0.1:4999",
+        "http://localhost:4999",
+    ]
+
+
+def test_a_broken_deployments_file_is_named_with_its_line(home):
+    (home / "prefect.yaml").write_text("deployments:\n  - name: [\n")
+    with pytest.raises(LodestoneError, match=r"prefect\.yaml, line 3: not valid YAML"):
+        read_deployments(home / "prefect.yaml")
+
+
+# --- the command itself -----------------------------------------------------------------
+
+
+def start_lodestone(home: Path, port: int, *arguments: str) -> "subprocess.Popen[str]":
+    with (home / "stderr.txt").open("w") as stderr:
+        return subprocess.Popen(
+            **lodestone(home, port, *arguments), stdout=subprocess.PIPE, stderr=stderr
+        )
+
+
+def lodestone(home: Path, port: int, *arguments: str, **more: str) -> dict[str, Any]:
+    """How to start the real command in a home of its own."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("LODESTONE_")}
+    env |= {"LODESTONE_HOME": str(home), "LODESTONE_PREFECT_PORT": str(port)} | more
+    return {"args": [*LODESTONE, *arguments], "env": env, "cwd": ROOT, "text": True}
+
+
+def test_an_unreachable_server_is_named_and_ends_with_4(home):
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/api"
+    done = subprocess.run(
+        **lodestone(home, port, "run", "--once", LODESTONE_PREFECT_API_URL=address),
+        capture_output=True,
+        timeout=120,
+    )
+    assert done.returncode == 4, done.stderr
+    assert address in done.stderr
+    assert "LODESTONE_PREFECT_API_URL" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_server_starts_leaves_no_process(home, number):
+    with start_lodestone(home, free_port(), "run", "--once") as process:
+        try:
+            wait_for(lambda: marked(home))
+            process.send_signal(number)
+            assert process.wait(30) == 130, (home / "stderr.txt").read_text()
+            assert marked(home) == []
+            assert (home / "run.lock").read_text() == ""
+        finally:
+            process.kill()
+            end_marked(home, 0.0)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """One real `run` with the UI kept up, looked at from outside, then ended with SIGINT."""
+    home = tmp_path_factory.mktemp("home").resolve()
+    port = free_port()
+    api = f"http://127.0.0.1:{port}/api"
+    with start_lodestone(home, port, "run", "--as-of", "2025-06-21", "--json") as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line, (home / "stderr.txt").read_text()
+            found = {
+                "home": home,
+                "answer": json.loads(line),
+                "deployments": ask(api, "/deployments/filter", {}),
+                "artifacts": ask(api, "/artifacts/filter", {"limit": 100}),
+                "marked": marked(home),
+                "second": subprocess.run(
+                    **lodestone(home, port, "run", "--once"), capture_output=True, timeout=60
+                ),
+            }
+            process.send_signal(signal.SIGINT)
+            rest, _ = process.communicate(timeout=60)
+            yield found | {"rest": rest, "code": process.returncode, "left": marked(home)}
+        finally:
+            process.kill()
+            end_marked(home, 0.0)
+
+
+def ask(api: str, path: str, body: dict[str, Any]) -> Any:
+    import httpx
+
+    answer = httpx.post(api + path, json=body, timeout=30, trust_env=False)
+    answer.raise_for_status()
+    return answer.json()
+
+
+@pytest.mark.server
+def test_a_run_prints_one_object_and_completes(finished_run):
+    answer = finished_run["answer"]
+    assert set(answer) == {"as_of", "steps", "incidents", "report", "ui_url"}
+    assert [step["name"] for step in answer["steps"]] == [
+        "ingest-prices",
+        "ingest-trade",
+        "ingest-reference",
+        "forecast",
+        "project-market",
+        "raise-alerts",
+        "deliver-alerts",
+        "write-outlook",
+    ]
+    assert all("error" not in step for step in answer["steps"])
+    assert finished_run["rest"] == ""
+    assert finished_run["code"] == 0, (finished_run["home"] / "stderr.txt").read_text()
+    assert Path(answer["report"]).read_text(encoding="utf-8").startswith("<!")
+
+
+@pytest.mark.server
+def test_the_magnet_exports_of_june_2025_fire_and_neodymium_does_not(finished_run):
+    incidents = finished_run["answer"]["incidents"]
+    drop = [one for one in incidents if one["type"] == "volume_drop"]
+    assert [one["subject"] for one in drop] == ["cn_magnet_exports"]
+    assert drop[0]["state"] == "FIRING"
+    assert not [
+        one for one in incidents if (one["type"], one["subject"]) == ("price_spike", "nd_oxide")
+    ]
+
+
+@pytest.mark.server
+def test_operators_find_every_deployment_with_its_schedule_and_form(finished_run):
+    by_name = {one["name"]: one for one in finished_run["deployments"]}
+    wanted = {entry["name"]: entry for entry in read_deployments(ROOT / "prefect.yaml")}
+    assert set(by_name) == set(wanted)
+    for name, entry in wanted.items():
+        assert by_name[name]["description"] == entry["description"]
+        zones = [one["schedule"]["timezone"] for one in by_name[name]["schedules"]]
+        assert zones == [one["timezone"] for one in entry.get("schedules", [])]
+        assert "as_of" in by_name[name]["parameter_openapi_schema"]["properties"]
+
+
+@pytest.mark.server
+def test_operators_see_pictures_and_tables_of_the_run(finished_run):
+    artifacts = {one["key"]: one for one in finished_run["artifacts"]}
+    for key in ("ingest-price", "ingest-trade", "ingest-reference", "incidents"):
+        assert artifacts[key]["type"] == "table"
+    for key in ("forecast-dy-oxide", "market-world-ndfeb", "market-india-ndfeb"):
+        assert re.search(r"!\[.+\]\(data:image/png;base64,", artifacts[key]["data"])
+        assert len(artifacts[key]["data"]) < 150_000
+
+
+@pytest.mark.server
+def test_a_second_start_beside_a_running_one_ends_with_4(finished_run):
+    second = finished_run["second"]
+    assert second.returncode == 4
+    assert "already runs here (pid" in second.stderr
+
+
+@pytest.mark.server
+def test_ctrl_c_leaves_no_process(finished_run):
+    assert len(finished_run["marked"]) >= 2
+    assert finished_run["left"] == []
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("name", ["prefect-server.log", "prefect-worker.log"])
+def test_no_log_holds_a_traceback(finished_run, name):
+    text = (finished_run["home"] / "logs" / name).read_text()
+    records = re.split(r"^(?=\d\d:\d\d:\d\d\.\d+ \| )", text, flags=re.MULTILINE)
+    # Prefect on SQLite: a transaction that read before it writes loses against another writer, at once
+    # and whatever the timeout. The worker connects again; PostgreSQL knows no such thing.
+    bad = [
+        record
+        for record in records
+        if ("Traceback" in record or "| ERROR " in record) and "database is locked" not in record
+    ]
+    assert bad == []
+
+
+def test_a_runs_page_is_linked_below_the_ui():
+    assert run_page("http://127.0.0.1:4200", "abc") == "http://127.0.0.1:4200/runs/flow-run/abc"
+
+
+class RecordingClient:
+    """Prefect's client as far as `deploy` uses it."""
+
+    def __init__(self) -> None:
+        self.created: list[dict[str, Any]] = []
+
+    def create_flow_from_name(self, name: str) -> str:
+        return f"flow {name}"
+
+    def create_deployment(self, **values: Any) -> str:
+        self.created.append(values)
+        return f"id of {values['name']}"
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_schedules_sleep_during_once_and_live_is_what_the_command_says(is_on):
+    client: Any = RecordingClient()
+    entries = read_deployments(ROOT / "prefect.yaml")
+    ids = deploy(client, entries, schedules_active=is_on, live=is_on)
+    assert ids[PULSE] == "id of pulse"
+    schedules = [one for made in client.created for one in made["schedules"]]
+    assert len(schedules) == 5
+    assert {one.active for one in schedules} == {is_on}
+    live = [made["parameters"]["live"] for made in client.created if "live" in made["parameters"]]
+    assert live == [is_on] * 4

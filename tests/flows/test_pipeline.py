@@ -1,0 +1,265 @@
+"""flows/pipeline.py, flows/artifacts.py and prefect.yaml: what Prefect is told, without a server."""
+
+import base64
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+
+from flows import artifacts, pipeline, steps
+from flows.errors import SourceError
+from flows.launcher import POOL, PULSE, read_deployments
+from flows.settings import Settings
+from flows.wiring import build
+from forecasting.results import SeriesForecast
+
+DEPLOYMENTS = read_deployments(Path(__file__).resolve().parents[2] / "prefect.yaml")
+DAY = date(2025, 6, 21)
+ORDER = [
+    "ingest-prices",
+    "ingest-trade",
+    "ingest-reference",
+    "forecast",
+    "project-market",
+    "raise-alerts",
+    "deliver-alerts",
+    "write-outlook",
+]
+
+
+# --- prefect.yaml ------------------------------------------------------------------
+
+
+def test_every_flow_has_a_deployment_of_its_name():
+    assert sorted(entry["name"] for entry in DEPLOYMENTS) == sorted([*ORDER, "pulse"])
+    names = [load_flow_from_entrypoint(entry["entrypoint"]).name for entry in DEPLOYMENTS]
+    assert names == [entry["name"] for entry in DEPLOYMENTS]
+    assert PULSE in {f"{name}/{name}" for name in names}
+
+
+@pytest.mark.parametrize("entry", DEPLOYMENTS, ids=lambda entry: entry["name"])
+def test_a_deployment_asks_only_for_what_its_flow_knows(entry):
+    # Prefect takes any name here, and the run then crashes.
+    flow = load_flow_from_entrypoint(entry["entrypoint"])
+    schema = parameter_schema(flow).model_dump()["properties"]
+    assert set(entry.get("parameters") or {}) <= set(schema)
+    assert entry["work_pool"]["name"] == POOL
+    assert "pull" not in entry
+    assert entry["description"].endswith(".")
+    assert "lodestone" in entry["tags"]
+    assert entry["concurrency_limit"]["collision_strategy"] in {"ENQUEUE", "CANCEL_NEW"}
+
+
+@pytest.mark.parametrize("entry", DEPLOYMENTS, ids=lambda entry: entry["name"])
+def test_every_parameter_in_the_form_is_explained_and_has_a_default(entry):
+    schema = parameter_schema(load_flow_from_entrypoint(entry["entrypoint"])).model_dump()
+    assert not schema["required"]
+    for name, form in schema["properties"].items():
+        assert form["description"].endswith("."), name
+        assert "default" in form, name
+
+
+@pytest.mark.parametrize("entry", DEPLOYMENTS, ids=lambda entry: entry["name"])
+def test_every_schedule_names_its_time_zone(entry):
+    for schedule in entry.get("schedules", []):
+        assert ZoneInfo(schedule["timezone"]).key == schedule["timezone"]
+        assert len(schedule["cron"].split()) == 5
+
+
+def test_the_fixed_hours_are_those_that_people_were_told():
+    told = {
+        entry["name"]: [(one["cron"], one["timezone"]) for one in entry["schedules"]]
+        for entry in DEPLOYMENTS
+        if "schedules" in entry
+    }
+    assert told["ingest-prices"] == [("30 18 * * 1-5", "Asia/Shanghai")]
+    assert told["pulse"] == [("0 8 * * *", "Asia/Kolkata")]
+    assert told["deliver-alerts"] == [("*/5 * * * *", "Asia/Kolkata")]
+    assert {"forecast", "project-market", "raise-alerts", "write-outlook"}.isdisjoint(told)
+
+
+# --- the pulse ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Steps that only note that they were called, on a real database in a home of its own."""
+    monkeypatch.setenv("LODESTONE_HOME", str(tmp_path))
+    noted: list[str] = []
+
+    def ingest(_service: Any, _moment: Any, kind: str, sources: tuple[str, ...]) -> Any:
+        noted.append(f"ingest {kind} {sources[0]}")
+        return steps.IngestReport((steps.SourceReport(sources[0], read=3, new=3),))
+
+    def forecast(_service: Any, _moment: Any, _series: Any, run_id: str) -> Any:
+        noted.append("forecast")
+        return steps.ForecastReport(())
+
+    def project(_service: Any, _moment: Any, _markets: Any, run_id: str) -> Any:
+        noted.append("project")
+        return steps.MarketReport(())
+
+    def raise_alerts(_service: Any, _moment: Any, run_id: str) -> Any:
+        noted.append("raise")
+        return steps.AlertsReport((), ())
+
+    def deliver(service: Any, moment: Any, *, patience_seconds: float) -> Any:
+        noted.append("deliver")
+        return REAL_DELIVER(service, moment, patience_seconds=patience_seconds)
+
+    def report(_service: Any, _moment: Any) -> Any:
+        noted.append("report")
+        return steps.OutlookReport(tmp_path / "outlook.html")
+
+    for fake in (ingest, forecast, project, raise_alerts, deliver, report):
+        monkeypatch.setattr(steps, fake.__name__, fake)
+    return noted
+
+
+REAL_DELIVER = steps.deliver
+
+
+def last_run(home: Path) -> Any:
+    service = build(Settings(home=home))
+    try:
+        (run,) = service.runs.latest()
+        return run
+    finally:
+        service.close()
+
+
+def test_a_pulse_runs_every_step_in_order_and_records_it(calls, tmp_path):
+    pipeline.pulse.fn(as_of=DAY)
+    assert [call.split()[0] for call in dict.fromkeys(calls)][-5:] == [
+        "forecast",
+        "project",
+        "raise",
+        "deliver",
+        "report",
+    ]
+    assert [call.split()[1] for call in calls if call.startswith("ingest")] == [
+        "price",
+        "trade",
+        "reference",
+    ]
+    run = last_run(tmp_path)
+    assert [step.name for step in run.steps] == ORDER
+    assert run.book == "as-of 2025-06-21"
+    assert run.as_of == datetime(2025, 6, 21, 23, 59, 59, tzinfo=UTC)
+    assert run.finished_at is not None
+    assert run.steps[0].counts["new"] == 3
+
+
+def test_a_step_that_fails_fails_the_pulse_by_name_but_alerts_are_still_delivered(
+    calls, tmp_path, monkeypatch
+):
+    def broken(*_: Any, **__: Any) -> Any:
+        message = "the fan came off"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(steps, "forecast", broken)
+    with pytest.raises(pipeline.StepsFailedError, match=r"^forecast: the fan came off$"):
+        pipeline.pulse.fn(as_of=DAY)
+    assert calls[-4:] == ["project", "raise", "deliver", "report"]
+    by_name = {step.name: step for step in last_run(tmp_path).steps}
+    assert by_name["forecast"].error == "the fan came off"
+    assert by_name["deliver-alerts"].error == ""
+
+
+def test_a_source_that_fails_stops_neither_the_other_sources_nor_the_pulse(calls, monkeypatch):
+    def half(_service: Any, _moment: Any, kind: str, sources: tuple[str, ...]) -> Any:
+        calls.append(f"ingest {kind} {sources[0]}")
+        error = "no answer" if sources[0] == "first" else ""
+        return steps.IngestReport((steps.SourceReport(sources[0], error=error),))
+
+    monkeypatch.setattr(steps, "ingest", half)
+    monkeypatch.setattr(steps, "source_names", lambda *_, **__: ("first", "second"))
+    with pytest.raises(pipeline.StepsFailedError, match="ingest-prices: first: no answer"):
+        pipeline.pulse.fn(as_of=DAY)
+    assert calls[:2] == ["ingest price first", "ingest price second"]
+    assert calls[-2:] == ["deliver", "report"]
+
+
+def test_only_fetching_is_tried_again_and_with_jitter():
+    assert pipeline.fetch_source.retries == 2
+    assert pipeline.fetch_source.retry_jitter_factor
+    for entry in DEPLOYMENTS:
+        flow = load_flow_from_entrypoint(entry["entrypoint"])
+        assert not flow.retries
+        assert flow.timeout_seconds
+
+
+def test_a_source_error_reaches_prefect_so_that_it_tries_again(calls, monkeypatch):
+    failed = steps.IngestReport((steps.SourceReport("komis", error="no answer"),))
+    monkeypatch.setattr(steps, "ingest", lambda *_: failed)
+    with pytest.raises(SourceError, match="komis: no answer"):
+        pipeline.fetch_source.fn("price", "komis", DAY, True)
+
+
+def test_what_half_a_visit_brought_is_kept_and_its_problem_still_fails_the_step(calls, monkeypatch):
+    half = steps.SourceReport("komis", read=5, new=5, error="Dy: no answer")
+    monkeypatch.setattr(steps, "ingest", lambda *_: steps.IngestReport((half,)))
+    monkeypatch.setattr(steps, "source_names", lambda *_, **__: ("komis",))
+    assert pipeline.fetch_source.fn("price", "komis", DAY, True) == half
+    with pytest.raises(pipeline.StepsFailedError, match="komis: Dy: no answer"):
+        pipeline.ingest_prices.fn(as_of=DAY)
+
+
+# --- artifacts ---------------------------------------------------------------------
+
+
+def make_forecast(**changes: Any) -> SeriesForecast:
+    values = {
+        "forecast_id": "f-1",
+        "series": "dy_oxide",
+        "title": "Dysprosium oxide",
+        "unit": "USD/kg",
+        "frequency": "month",
+        "cutoff": date(2025, 5, 1),
+        "last_value": 250.0,
+        "history": ((date(2025, 5, 1), 250.0),),
+        "periods": (date(2025, 6, 1),),
+        "quantiles": ((200.0, 210.0, 230.0, 251.4, 270.0, 290.0, 310.0),),
+        "paths": ((250.0,),),
+        "model": "random_walk",
+        "reason": "Random walk speaks for dy_oxide by default.",
+        "scores": (),
+        "observations": 24,
+        "vintage": datetime(2025, 6, 2, tzinfo=UTC),
+    }
+    return SeriesForecast(**values | changes)
+
+
+def test_a_forecast_page_holds_picture_reason_and_interval():
+    page = artifacts.forecast_page(make_forecast(), lambda _: b"png")
+    assert page.key == "forecast-dy-oxide"
+    assert "Random walk speaks for dy_oxide by default." in page.markdown
+    assert f"data:image/png;base64,{base64.b64encode(b'png').decode()}" in page.markdown
+    assert "| Jun 2025 | 210 | 251 | 290 |" in page.markdown
+
+
+def test_a_picture_that_would_slow_the_ui_is_left_out_and_said_so():
+    page = artifacts.forecast_page(make_forecast(), lambda _: b"x" * 100_001)
+    assert artifacts.TOO_LARGE in page.markdown
+    assert len(page.markdown) < 2_000
+
+
+def test_a_failing_source_is_told_beside_the_others():
+    table = artifacts.ingest_table(
+        "price",
+        [
+            steps.SourceReport("one", read=5, new=2, unchanged=3, newest_period=date(2025, 5, 1)),
+            steps.SourceReport("two", error="no answer"),
+        ],
+    ).table
+    assert [row["problem"] for row in table] == ["none", "no answer"]
+    assert table[0]["newest period"] == "2025-05-01"
+    assert table[1]["age in days"] == "unknown"
+
+
+def test_no_open_incident_is_said_in_words():
+    assert artifacts.incidents_table([]).table == ({"headline": "No open incident."},)
