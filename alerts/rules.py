@@ -19,6 +19,7 @@ from alerts.wording import (
     months_between,
     percent,
     percent_span,
+    period,
     shortened,
     span,
 )
@@ -29,6 +30,7 @@ from forecasting.results import (
     ObservedSeries,
     SeriesForecast,
     Situation,
+    SourceState,
     quantile,
 )
 
@@ -310,7 +312,7 @@ class PriceSpike:
             )
             return _unjudged(self, subject, why)
         base_month = _months_after(forecast.cutoff, -self.since_months)
-        by_month = {_first(period): value for period, value in forecast.history}
+        by_month = {_first(observed): value for observed, value in forecast.history}
         base = forecast.last_value if self.since_months == 0 else by_month.get(base_month)
         if base is None or base <= 0:
             why = f"{forecast.title}: no price known for {month(base_month)} to count the rise from"
@@ -827,7 +829,7 @@ class StaleSource:
             Fact("Limit", days(state.limit_days)),
         ]
         if state.newest_period is not None:
-            facts.append(Fact("Newest period", month(state.newest_period)))
+            facts.append(Fact("Newest period", period(state.newest_period, state.frequency)))
         if is_stale:
             facts.append(Fact("Meanwhile", "rules that need it can't notice anything new"))
         return Reading(
@@ -846,13 +848,20 @@ class StaleSource:
             is_clear=not is_stale,
             headline=fitted(state.title, finding),
             facts=tuple(facts),
-            data_through=state.newest_period,
+            data_through=_last_month(state),
             runbook=self.options.runbook,
             advice=self.options.advice or _STALE_ADVICE,
             standing=standing,
             ends_when="It ends when a newer figure arrives.",
             holds=self.severity if is_stale else None,
         )
+
+
+def _last_month(state: SourceState) -> date | None:
+    """The month that the newest period ends in."""
+    if state.newest_period is None or state.frequency != "year":
+        return state.newest_period
+    return state.newest_period.replace(month=12)
 
 
 def _unjudged(

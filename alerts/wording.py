@@ -68,6 +68,13 @@ def month(when: date) -> str:
     return f"{_MONTHS[when.month - 1]} {when.year}"
 
 
+def period(first_day: date, frequency: str) -> str:
+    """What a figure measures: "2024", "May 2025" or "2 Jun 2025"."""
+    if frequency == "year":
+        return str(first_day.year)
+    return month(first_day) if frequency == "month" else day(first_day)
+
+
 def days(count: float) -> str:
     """Whole days: "1 day", "12 days"."""
     whole = int(count)

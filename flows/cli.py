@@ -19,6 +19,8 @@ from flows.errors import (
     LodestoneError,
     PrefectUnreachableError,
     SettingsError,
+    UsageError,
+    require_known,
 )
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from alerts.lifecycle import Incident, Reason
     from flows.launcher import Outcome
     from flows.settings import Settings
-    from flows.steps import Moment, Service
+    from flows.steps import Service
     from flows.storage.runs import StepRun
     from forecasting.results import MarketProjection, SeriesForecast
 
@@ -73,10 +75,6 @@ def _exit_code(error: Exception) -> int:
     if isinstance(error, PrefectUnreachableError):
         return NO_PREFECT
     return NO_DATABASE if isinstance(error, DatabaseUnusableError) else FAILED
-
-
-class UsageError(LodestoneError):
-    """An argument that only the running service could find wrong."""
 
 
 # --- arguments --------------------------------------------------------------------
@@ -274,7 +272,7 @@ class _RunView:
         run = service.runs.get(outcome.flow_run_id)
         moment = steps.moment(service, self._as_of, live=False)
         incidents = service.ledger.open_incidents(moment.book)
-        page = _outlook_page(service, moment)
+        page = steps.outlook_path(service, moment)
         if not outcome.is_completed:
             failed = [step.name for step in run.steps if step.error] if run else []
             why = f"{', '.join(failed)} failed" if failed else outcome.message or outcome.ui_url
@@ -282,7 +280,7 @@ class _RunView:
         if self._as_json:
             _print_json(
                 {
-                    "as_of": run.as_of if run else moment.known_at,
+                    "as_of": (run.as_of if run else moment.known_at).date(),
                     "steps": [_step_object(step) for step in run.steps] if run else [],
                     "incidents": [_incident_object(one) for one in incidents],
                     "report": str(page) if page.exists() else None,
@@ -300,13 +298,11 @@ def _ingest(options: argparse.Namespace) -> int:
     from flows import steps
 
     with _service() as service:
-        known = steps.source_names(service, options.live)
-        _require_known("source", options.sources, known)
         moment = steps.moment(service, options.as_of, live=options.live)
         report = steps.ingest(service, moment, sources=options.sources)
     _answer(
         options,
-        {"as_of": moment.known_at, "sources": report.sources, "rejected": report.rejected},
+        {"as_of": moment.known_at.date(), "sources": report.sources, "rejected": report.rejected},
         report.lines(),
     )
     return FAILED if any(one.error for one in report.sources) else FINE
@@ -316,13 +312,12 @@ def _forecast(options: argparse.Namespace) -> int:
     from flows import steps
 
     with _service() as service:
-        _require_known("series", options.series, service.catalog.series)
         moment = steps.moment(service, options.as_of, live=False)
         report = steps.forecast(service, moment, options.series, run_id=_new_run_id())
     _answer(
         options,
         {
-            "as_of": moment.known_at,
+            "as_of": moment.known_at.date(),
             "forecasts": [_without(one, "paths", "history") for one in report.forecasts],
             "refused": report.refused,
         },
@@ -338,16 +333,15 @@ def _outlook(options: argparse.Namespace) -> int:
 
     with _service() as service:
         markets = [options.market] if options.market else []
-        _require_known("market", markets, service.catalog.markets)
         scenarios = [options.scenario] if options.scenario else []
-        _require_known("scenario", scenarios, service.catalog.scenarios)
+        require_known("scenario", scenarios, service.catalog.scenarios)
         moment = steps.moment(service, options.as_of, live=False)
         report = steps.project(service, moment, markets, run_id=_new_run_id())
     chosen = [one for one in report.projections if options.scenario in (None, one.scenario)]
     _answer(
         options,
         {
-            "as_of": moment.known_at,
+            "as_of": moment.known_at.date(),
             "markets": [_without(one, "shortfall_t_paths", "demand_t_paths") for one in chosen],
             "refused": report.refused,
         },
@@ -528,7 +522,7 @@ def _report(options: argparse.Namespace) -> int:
     with _service() as service:
         moment = steps.moment(service, options.as_of, live=False)
         path = steps.report(service, moment, options.out).path
-    _answer(options, {"as_of": moment.known_at, "report": str(path)}, [str(path)])
+    _answer(options, {"as_of": moment.known_at.date(), "report": str(path)}, [str(path)])
     return FINE
 
 
@@ -621,25 +615,6 @@ def _service(settings: "Settings | None" = None) -> Iterator["Service"]:
         yield service
     finally:
         service.close()
-
-
-def _require_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
-    import difflib
-
-    names = tuple(known)
-    for word in given:
-        if word not in names:
-            near = difflib.get_close_matches(word, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
-            message = f"there is no {what} {word!r}; {hint}"
-            raise UsageError(message)
-
-
-def _outlook_page(service: "Service", moment: "Moment") -> Path:
-    # Where `steps.report` writes when it is not told another place.
-    book = moment.book.replace(" ", "-")
-    name = "outlook.html" if moment.book == "live" else f"outlook-{book}.html"
-    return (service.settings.home / name).resolve()
 
 
 def _new_run_id() -> str:

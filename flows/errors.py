@@ -1,8 +1,15 @@
 """What an operator can mend: each error says which file, field or service, and what to do next."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class LodestoneError(Exception):
     """Root of the errors that end a command with a sentence instead of a traceback."""
+
+
+class UsageError(LodestoneError):
+    """What was asked for does not exist or can't be done as asked."""
 
 
 class SettingsError(LodestoneError):
@@ -28,3 +35,14 @@ class SourceError(LodestoneError):
 
 class PrefectUnreachableError(LodestoneError):
     """The Prefect server does not answer, or the embedded one can't be started."""
+
+
+def require_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise UsageError for the first name that isn't known, with the nearest one that is."""
+    names = tuple(known)
+    for word in given:
+        if word not in names:
+            near = difflib.get_close_matches(word, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+            message = f"there is no {what} {word!r}; {hint}"
+            raise UsageError(message)

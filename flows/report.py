@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alerts.lifecycle import Incident
+from alerts.wording import period
 from flows.storage.observations import IngestRun
 from forecasting.charts import balance_fan, price_fan
 from forecasting.results import (
@@ -216,7 +217,9 @@ def _health(state: SourceState, known_at: datetime) -> dict[str, Any]:
     age = (known_at - state.newest_known_at).days
     return {
         "title": state.title,
-        "through": f"{state.newest_period:%B %Y}",
+        "through": period(state.newest_period, state.frequency)
+        if state.newest_period
+        else "nothing",
         "age": age,
         "limit": state.limit_days,
         "state": "stale" if age > state.limit_days else "fresh",

@@ -18,7 +18,7 @@ from alerts.routing import channel_for
 from alerts.rules import NotEvaluated, Reading
 from alerts.ruleset import Ruleset
 from flows.catalog import EXPORTS, Catalog
-from flows.errors import LodestoneError, SourceError
+from flows.errors import LodestoneError, SourceError, UsageError, require_known
 from flows.report import Outlook, render
 from flows.settings import Settings
 from flows.sources.source import Kind, Source
@@ -89,7 +89,7 @@ def moment(service: Service, as_of: date | None, live: bool) -> Moment:
     known_at = datetime.combine(as_of, time(23, 59, 59), tzinfo=UTC)
     if known_at.date() > now.date():
         message = f"--as-of {as_of}: that day has not come yet (today is {now:%Y-%m-%d})"
-        raise LodestoneError(message)
+        raise UsageError(message)
     return Moment(known_at, f"as-of {as_of}", live)
 
 
@@ -145,11 +145,10 @@ def ingest(
 ) -> IngestReport:
     """Step 1: ask the sources, judge every row, keep what is news. One that fails never stops the others."""
     known = {source.name: source for source in service.open_sources(at.live)}
-    for name in sources:
-        if name not in known:
-            more = "" if at.live else " (the publishers on the network need --live)"
-            message = f"there is no source {name!r}; sources: {', '.join(known)}{more}"
-            raise LodestoneError(message)
+    for name in set(source_names(service, live=True)).intersection(sources).difference(known):
+        message = f"the source {name!r} is on the network: add --live"
+        raise UsageError(message)
+    require_known("source", sources, known)
     reports, rejected = [], []
     for source in known.values():
         if (kind is None or source.kind == kind) and (not sources or source.name in sources):
@@ -255,11 +254,7 @@ def forecast(
 ) -> ForecastReport:
     """Step 2: for each series the model that earned it; a series that can't be forecast says why."""
     wanted = tuple(series) or service.catalog.forecast_series
-    for name in wanted:
-        if name not in service.catalog.series:
-            known = ", ".join(service.catalog.forecast_series)
-            message = f"there is no series {name!r}; forecast are: {known}"
-            raise LodestoneError(message)
+    require_known("series", wanted, service.catalog.series)
     made, refused = [], {}
     for name in wanted:
         history = observed(service, name, at)
@@ -328,10 +323,7 @@ def project(
 ) -> MarketReport:
     """Step 3: every market under every scenario, on the same draws."""
     wanted = tuple(markets) or tuple(service.catalog.markets)
-    for name in wanted:
-        if name not in service.catalog.markets:
-            message = f"there is no market {name!r}; markets: {', '.join(service.catalog.markets)}"
-            raise LodestoneError(message)
+    require_known("market", wanted, service.catalog.markets)
     forecasts = stored_forecasts(service, at)
     inputs = Inputs(
         forecasts={one.series: one for one in forecasts.forecasts},
@@ -437,7 +429,9 @@ def source_states(service: Service, at: Moment) -> dict[str, SourceState]:
         known_at, oldest = min(points, key=lambda item: item[0])
         title = f"{group.title}: {oldest.title}" if len(points) > 1 else group.title
         newest_period = oldest.points[-1].period
-        states[name] = SourceState(name, title, newest_period, known_at, group.limit_days)
+        states[name] = SourceState(
+            name, title, newest_period, known_at, group.limit_days, oldest.frequency
+        )
     return states
 
 
@@ -635,7 +629,7 @@ class OutlookReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        return {"pages": 1}
+        return {"written": 1}
 
     def lines(self) -> list[str]:
         return [f"outlook written to {self.path}"]

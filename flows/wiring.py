@@ -20,6 +20,7 @@ from flows.storage.forecasts import ForecastStore
 from flows.storage.ledger import SqlLedger
 from flows.storage.observations import ObservationStore
 from flows.storage.runs import RunStore
+from forecasting.models import models_named
 
 
 def build(settings: Settings) -> Service:
@@ -27,6 +28,11 @@ def build(settings: Settings) -> Service:
 
     Raises a LodestoneError or AlertsError that says which file, setting or database can't be used.
     """
+    try:
+        models_named(settings.models)
+    except ValueError as error:
+        message = f"LODESTONE_MODELS (models in lodestone.toml): {error}"
+        raise SettingsError(message) from None
     catalog = load_catalog(settings.config_dir, settings.snapshot_dir)
     ruleset = rules(settings, catalog)
 

@@ -170,6 +170,7 @@ class SourceState:
     newest_period: date | None
     newest_known_at: datetime | None
     limit_days: int  # older than this is stale
+    frequency: str = "month"  # of the series that the state speaks of
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,6 +194,9 @@ def test_one_source_that_fails_never_stops_the_others(service):
             lambda s, at: steps.ingest(s, at, sources=["kommis"]), "no source 'kommis'", id="source"
         ),
         pytest.param(
+            lambda s, at: steps.ingest(s, at, sources=["komis"]), "add --live", id="a live one"
+        ),
+        pytest.param(
             lambda s, at: steps.forecast(s, at, ["dy"], run_id="r"), "no series 'dy'", id="series"
         ),
         pytest.param(
