@@ -152,8 +152,7 @@ def _market(group: Sequence[MarketProjection]) -> dict[str, Any]:
     return {
         "title": base.title,
         "sentence": market_sentence(group),
-        # The last one is drawn in full.
-        "chart": base64.b64encode(balance_fan(group[::-1])).decode(),
+        "chart": base64.b64encode(balance_fan(group)).decode(),
         "scenarios": [p.scenario for p in group],
         "rows": [
             {

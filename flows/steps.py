@@ -477,8 +477,7 @@ def _chart(seen: Situation, reading: Reading) -> bytes | None:
     if reading.chart.kind == "series" and subject in seen.forecasts:
         return price_fan(seen.forecasts[subject])
     if reading.chart.kind == "market":
-        # The last one is drawn in full, the base case beside it.
-        wanted = ("base", reading.chart.scenario or "base")
+        wanted = (reading.chart.scenario or "base", "base")
         found = [
             seen.projections[subject, name]
             for name in dict.fromkeys(wanted)

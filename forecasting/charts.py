@@ -124,13 +124,12 @@ def price_fan(forecast: SeriesForecast, *, levels: Sequence[tuple[str, float]] =
 def balance_fan(projections: Sequence[MarketProjection]) -> bytes:
     """PNG of supply against demand with the shortfall shaded, and the share that is missing.
 
-    The last projection is the one drawn in full (a scenario, when one is given); every projection has
-    its line in the lower panel. Raises ValueError when there is none.
+    The first projection is drawn in full, the others are lines beside it in the lower panel. Raises ValueError when there is none.
     """
     if not projections:
         message = "a balance chart needs at least one projection"
         raise ValueError(message)
-    drawn = projections[-1]
+    drawn = projections[0]
     months = _days(month.month for month in drawn.months)
     supply, demand = _band(drawn.months, "supply_t"), _band(drawn.months, "demand_t")
     with _picture() as (figure, out):
