@@ -7,6 +7,8 @@ from datetime import date
 from typing import Protocol
 
 from alerts.lifecycle import Incident
+from alerts.wording import day, month, number, percent, period, span
+from flows.sentences import market_sentence, price_sentence
 from forecasting.results import MEDIAN, MarketProjection, SeriesForecast
 
 MAX_IMAGE_BYTES = 100_000
@@ -81,15 +83,15 @@ def forecast_page(forecast: SeriesForecast, draw: Callable[[SeriesForecast], byt
         "",
         _picture(draw(forecast), f"{forecast.title}: history and forecast fan"),
         "",
-        f"Last value {_number(forecast.last_value)} {unit} ({_period(forecast.cutoff)}); "
-        f"{forecast.observations} observations, known by {forecast.vintage:%d %b %Y}.",
+        price_sentence(forecast),
+        f"{forecast.observations} observations, known by {day(forecast.vintage)}.",
         "",
         f"| period | 1 in 10 below | median ({unit}) | 1 in 10 above |",
         "| --- | ---: | ---: | ---: |",
     ]
-    for period, quantiles in zip(forecast.periods, forecast.quantiles, strict=True):
-        low, middle, high = (_number(quantiles[index]) for index in (1, MEDIAN, -2))
-        lines.append(f"| {_period(period)} | {low} | {middle} | {high} |")
+    for when, quantiles in zip(forecast.periods, forecast.quantiles, strict=True):
+        low, middle, high = (number(quantiles[index]) for index in (1, MEDIAN, -2))
+        lines.append(f"| {period(when, forecast.frequency)} | {low} | {middle} | {high} |")
     if forecast.scores:
         lines += [
             "",
@@ -97,7 +99,7 @@ def forecast_page(forecast: SeriesForecast, draw: Callable[[SeriesForecast], byt
             "| --- | ---: | ---: | ---: |",
         ]
         lines += [
-            f"| {score.model} | {score.cutoffs} | {score.rel_crps:.2f} | {score.coverage_80:.0%} |"
+            f"| {score.model} | {score.cutoffs} | {score.rel_crps:.2f} | {percent(score.coverage_80)} |"
             for score in forecast.scores
         ]
     return Artifact(
@@ -115,21 +117,19 @@ def market_page(
     lines = [
         f"# {first.title}",
         "",
-        f"Balance of {first.product}; figures known by {first.vintage:%d %b %Y}, "
-        f"data through {_period(first.data_through)}.",
+        f"Balance of {first.product}; figures known by {day(first.vintage)}, "
+        f"data through {month(first.data_through)}.",
+        "",
+        market_sentence(projections),
         "",
         _picture(draw(projections), f"{first.title}: supply, demand and shortfall"),
         "",
-        "| scenario | unmet demand | 1 in 10 above | first month over 5 % |",
-        "| --- | ---: | ---: | --- |",
+        "| scenario | first month with more than 5 % unmet, at even odds |",
+        "| --- | --- |",
     ]
     for one in projections:
-        shares = one.shortfall_shares(len(one.months))
         crossing = one.first_month_above(0.05)
-        lines.append(
-            f"| {one.scenario_title} | {shares[len(shares) // 2]:.1%} "
-            f"| {shares[int(len(shares) * 0.9)]:.1%} | {_period(crossing) if crossing else 'none'} |"
-        )
+        lines.append(f"| {one.scenario_title} | {month(crossing) if crossing else 'none'} |")
     lines += [
         "",
         "| line | side | t a year, 80 % range | of uncertainty | evidence |",
@@ -137,8 +137,8 @@ def market_page(
     ]
     lines += [
         f"| {part.name} | {part.side} "
-        f"| {_number(part.tonnes_per_year.p10)}–{_number(part.tonnes_per_year.p90)} "
-        f"| {part.variance_share:.0%} | {part.confidence} |"
+        f"| {span(part.tonnes_per_year.p10, part.tonnes_per_year.p90, '')} "
+        f"| {percent(part.variance_share)} | {part.confidence} |"
         for part in first.components
     ]
     lines += ["", *(f"- {note}" for note in first.notes)]
@@ -178,14 +178,3 @@ def _picture(png: bytes, alt_text: str) -> str:
 
 def _key(name: str) -> str:
     return name.lower().replace("_", "-")
-
-
-def _period(day: date) -> str:
-    return f"{day:%b %Y}"
-
-
-def _number(value: float) -> str:
-    size = abs(value)
-    if size >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if size >= 10 else f"{value:.2f}"

@@ -709,29 +709,30 @@ def _as_text(incident: "Incident", reason: "Reason | None" = None) -> str:
 
 
 def _forecast_lines(forecast: "SeriesForecast") -> list[str]:
+    from alerts.wording import amount, number, period, span
     from forecasting.results import MEDIAN
 
-    lines = [
-        f"{forecast.title} ({forecast.series}), last {forecast.last_value:,.4g} {forecast.unit} "
-        f"({forecast.cutoff:%b %Y})",
-        f"  {forecast.reason}",
-    ]
-    for period, quantiles in zip(forecast.periods, forecast.quantiles, strict=True):
-        low, middle, high = quantiles[1], quantiles[MEDIAN], quantiles[-2]
-        lines.append(f"  {period:%b %Y}  {middle:>12,.4g}  (80 %: {low:,.4g} to {high:,.4g})")
+    last = f"{amount(forecast.last_value, forecast.unit)} in {period(forecast.cutoff, forecast.frequency)}"
+    lines = [f"{forecast.title} ({forecast.series}), {last}", f"  {forecast.reason}"]
+    for when, quantiles in zip(forecast.periods, forecast.quantiles, strict=True):
+        name = period(when, forecast.frequency)
+        wide = span(quantiles[1], quantiles[-2], forecast.unit)
+        lines.append(f"  {name:<9} {number(quantiles[MEDIAN]):>12}   (80 % range {wide})")
     return [*lines, ""]
 
 
 def _market_lines(projection: "MarketProjection") -> list[str]:
+    from alerts.wording import percent, percent_span
+
     lines = [
         f"{projection.title} ({projection.market}), {projection.scenario_title}",
-        "  tonnes a month, medians; shortfall with its 80 % interval",
+        "  tonnes a month, medians",
         f"  {'month':<9} {'supply':>9} {'demand':>9} {'shortfall':>10}   share of demand",
     ]
     for month in projection.months:
         share = month.shortfall_share
         lines.append(
             f"  {month.month:%b %Y}  {month.supply_t.p50:>9,.0f} {month.demand_t.p50:>9,.0f} "
-            f"{month.shortfall_t.p50:>10,.0f}   {share.p50:.1%} ({share.p10:.1%} to {share.p90:.1%})"
+            f"{month.shortfall_t.p50:>10,.0f}   {percent(share.p50)} (80 % range {percent_span(share.p10, share.p90)})"
         )
     return [*lines, *(f"  {note}" for note in projection.notes), ""]

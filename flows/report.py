@@ -9,19 +9,16 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alerts.lifecycle import Incident
-from alerts.wording import period
+from alerts.wording import day, percent, percent_span, period
+from flows.sentences import market_sentence, price_sentence
 from flows.storage.observations import IngestRun
 from forecasting.charts import balance_fan, price_fan
 from forecasting.results import (
-    MEDIAN,
     Interval,
     MarketProjection,
     SeriesForecast,
     SourceState,
-    quantile,
 )
-
-SUMMARY_MONTHS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,42 +70,6 @@ def render(outlook: Outlook) -> str:
     )
 
 
-def market_sentence(projections: Sequence[MarketProjection]) -> str:
-    """One sentence a chart can be replaced by: the shortfall over six months, base and scenarios."""
-    parts = []
-    for projection in projections:
-        months = min(SUMMARY_MONTHS, len(projection.months))
-        shares = projection.shortfall_shares(months)
-        p10, p50, p90 = (quantile(shares, level) for level in (0.1, 0.5, 0.9))
-        name = (
-            "base case"
-            if projection.scenario == "base"
-            else f"if {_lower(projection.scenario_title)}"
-        )
-        parts.append(f"{name} {p50:.0%} of demand unmet (80 % range {p10:.0%} to {p90:.0%})")
-    months = min(SUMMARY_MONTHS, len(projections[0].months))
-    return f"{projections[0].title}, next {months} months: {'; '.join(parts)}."
-
-
-def price_sentence(forecast: SeriesForecast) -> str:
-    """One sentence a chart can be replaced by: the last price and the range three months ahead."""
-    step = min(3, len(forecast.periods))
-    low, middle, high = (forecast.quantiles[step - 1][i] for i in (1, MEDIAN, 5))
-    return (
-        f"{forecast.title}: {forecast.last_value:,.4g} {forecast.unit} in {forecast.cutoff:%B %Y}; "
-        f"{forecast.periods[step - 1]:%B %Y} {middle:,.4g} (80 % range {low:,.4g} to {high:,.4g})."
-    )
-
-
-def _lower(title: str) -> str:
-    """A title inside a sentence; names such as China keep their capital."""
-    return (
-        title
-        if title.split(" ", 1)[0] in {"China", "India", "Myanmar"}
-        else title[:1].lower() + title[1:]
-    )
-
-
 def _summary(outlook: Outlook, severities: Sequence[str]) -> str:
     if not severities:
         return "Nothing crosses a limit."
@@ -138,7 +99,7 @@ def _incident(incident: Incident) -> dict[str, Any]:
         "id": incident.id,
         "severity": incident.severity.name.lower(),
         "state": incident.state.value,
-        "since": f"{incident.since:%-d %B %Y}",
+        "since": day(incident.since),
         "headline": reading.headline,
         "lead": reading.advice,
         "facts": reading.facts,
@@ -169,7 +130,7 @@ def _market(group: Sequence[MarketProjection]) -> dict[str, Any]:
                 "name": c.name,
                 "side": {"memo": "embedded, not balanced", "loss": "kept back"}.get(c.side, c.side),
                 "tonnes": _tonnes(c.tonnes_per_year),
-                "share": f"{c.variance_share:.0%}",
+                "share": percent(c.variance_share),
                 "confidence": c.confidence,
                 "source": c.source,
             }
@@ -196,8 +157,8 @@ def _scores(forecast: SeriesForecast) -> list[dict[str, Any]]:
             "speaks": score.model == forecast.model,
             "crps": f"{score.rel_crps:.2f}",
             "mae": f"{score.rel_mae:.2f}",
-            "c80": f"{score.coverage_80:.0%}",
-            "c95": f"{score.coverage_95:.0%}",
+            "c80": percent(score.coverage_80),
+            "c95": percent(score.coverage_95),
             "cutoffs": score.cutoffs,
         }
         for score in forecast.scores
@@ -230,4 +191,4 @@ def _tonnes(value: Interval) -> str:
 
 
 def _share(value: Interval) -> str:
-    return f"{value.p50:.0%} ({value.p10:.0%}–{value.p90:.0%})"
+    return f"{percent(value.p50)} ({percent_span(value.p10, value.p90)})"
