@@ -32,6 +32,7 @@ from flows.launcher import (
     run_page,
 )
 from flows.settings import Settings
+from tests.browser import CHROMIUM, dom, require_chromium
 
 ROOT = Path(__file__).resolve().parents[2]
 LODESTONE = [sys.executable, "-c", "import sys; from flows.cli import main; sys.exit(main())"]
@@ -292,6 +293,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
                 "deployments": ask(api, "/deployments/filter", {}),
                 "artifacts": ask(api, "/artifacts/filter", {"limit": 100}),
                 "marked": marked(home),
+                "pages": browsed(port, api, json.loads(line)["ui_url"]),
                 "second": subprocess.run(
                     **lodestone(home, port, "run", "--once"), capture_output=True, timeout=60
                 ),
@@ -302,6 +304,21 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
         finally:
             process.kill()
             end_marked(home, 0.0)
+
+
+def browsed(port: int, api: str, run_page: str) -> dict[str, str]:
+    """The Prefect UI's pages as a browser shows them; nothing where there is no browser."""
+    if CHROMIUM is None:
+        return {}
+    wanted = {"artifacts": {"key": {"any_": ["market-india-ndfeb"]}}}
+    (picture,) = ask(api, "/artifacts/filter", wanted)
+    ui = f"http://127.0.0.1:{port}"
+    addresses = {
+        "deployments": f"{ui}/deployments",
+        "run": run_page,
+        "artifact": f"{ui}/artifacts/artifact/{picture['id']}",
+    }
+    return {name: dom(address) for name, address in addresses.items()}
 
 
 def ask(api: str, path: str, body: dict[str, Any]) -> Any:
@@ -363,6 +380,19 @@ def test_operators_see_pictures_and_tables_of_the_run(finished_run):
     for key in ("forecast-dy-oxide", "market-world-ndfeb", "market-india-ndfeb"):
         assert re.search(r"!\[.+\]\(data:image/png;base64,", artifacts[key]["data"])
         assert len(artifacts[key]["data"]) < 150_000
+
+
+@pytest.mark.server
+@pytest.mark.browser
+def test_a_browser_shows_the_deployments_the_run_and_a_picture(finished_run):
+    require_chromium()
+    pages = finished_run["pages"]
+    for name in ("pulse", "ingest-prices", "project-market", "deliver-alerts"):
+        assert name in pages["deployments"]
+    assert "Completed" in pages["run"]
+    assert "raise-alerts" in pages["run"]
+    assert re.search(r'<img[^>]+src="data:image/png;base64,', pages["artifact"])
+    assert "India NdFeB magnets" in pages["artifact"]
 
 
 @pytest.mark.server
