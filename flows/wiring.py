@@ -33,6 +33,8 @@ def build(settings: Settings) -> Service:
     except ValueError as error:
         message = f"LODESTONE_MODELS (models in lodestone.toml): {error}"
         raise SettingsError(message) from None
+    _require_folder("config_dir", settings.config_dir)
+    _require_folder("snapshot_dir", settings.snapshot_dir)
     catalog = load_catalog(settings.config_dir, settings.snapshot_dir)
     ruleset = rules(settings, catalog)
 
@@ -99,6 +101,12 @@ def sender(settings: Settings) -> Sender | None:
 def now() -> datetime:
     """The clock of the service: aware UTC."""
     return datetime.now(UTC)
+
+
+def _require_folder(name: str, folder: Path | None) -> None:
+    if folder is not None and not folder.is_dir():
+        message = f"LODESTONE_{name.upper()} ({name} in lodestone.toml): {folder}: there is no such folder"
+        raise SettingsError(message)
 
 
 def _make_folder(home: Path) -> None:

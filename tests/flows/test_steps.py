@@ -13,7 +13,7 @@ import pytest
 from alerts.lifecycle import Reason, State
 from flows import steps
 from flows.catalog import REFERENCE
-from flows.errors import LodestoneError, SourceError
+from flows.errors import LodestoneError, SettingsError, SourceError
 from flows.settings import load_settings
 from flows.wiring import build
 from forecasting.results import quantile
@@ -221,6 +221,30 @@ def test_a_series_without_figures_says_how_many_it_needs(service):
         service, steps.moment(service, None, live=False), ["dy_oxide"], run_id="r"
     )
     assert report.refused == {"dy_oxide": "0 observations, 12 needed"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        pytest.param("LODESTONE_CONFIG_DIR", "nowhere", "there is no such folder", id="config"),
+        pytest.param("LODESTONE_SNAPSHOT_DIR", "nowhere", "there is no such folder", id="snapshot"),
+        pytest.param("LODESTONE_MODELS", "profet", "unknown model profet; known: ", id="model"),
+    ],
+)
+def test_a_setting_that_leads_nowhere_is_refused_at_start_by_name(tmp_path, variable, value, says):
+    with pytest.raises(SettingsError, match=says) as caught:
+        open_service(tmp_path, **{variable: value})
+    assert variable in str(caught.value)
+
+
+def test_a_slack_address_that_would_show_the_token_is_refused_without_showing_it(tmp_path):
+    with pytest.raises(SettingsError, match="LODESTONE_SLACK_BASE_URL") as caught:
+        open_service(
+            tmp_path,
+            LODESTONE_SLACK_TOKEN="xoxb-secret",
+            LODESTONE_SLACK_BASE_URL="http://slack.example/api/",
+        )
+    assert "xoxb-secret" not in str(caught.value)
 
 
 # --- alerts and delivery ---------------------------------------------------------------
