@@ -19,6 +19,7 @@ from forecasting.market.definitions import (
     MarketDefinitionError,
     Scenario,
     check_market,
+    check_scenario,
 )
 
 T = TypeVar("T")
@@ -121,9 +122,10 @@ def load_catalog(config_dir: Path | None = None, snapshot_dir: Path | None = Non
         ).items():
             scenarios[name] = _scenario("scenarios.toml", name, values, factors)
     catalog = Catalog(series, sources, markets, scenarios, factors)
+    frequencies = {name: entry.frequency for name, entry in series.items()}
     for market in markets.values():
         try:
-            check_market(market, factors, catalog.units)
+            check_market(market, factors, catalog.units, frequencies)
         except MarketDefinitionError as error:
             message = f"markets.toml: {error}"
             raise CatalogError(message) from None
@@ -170,25 +172,33 @@ def _market(file: str, name: str, values: Any) -> Market:
             {**item, "side": side},
         )
         for side in ("supply", "demand")
-        for item in own.pop(side, [])
+        for item in _tables(own.pop(side, []), file, f"market {name}", side)
     )
     return _entry(Market, file, f"market {name}", {"market": name, **own, "components": components})
 
 
+def _tables(value: Any, file: str, place: str, key: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        message = f"{file}: {place}: {key}: is a list of tables, written [[….{key}]]"
+        raise CatalogError(message)
+    return value
+
+
 def _scenario(file: str, name: str, values: Any, factors: Mapping[str, Factor]) -> Scenario:
-    own = dict(values)
     place = f"scenario {name}"
-    changes = tuple(_entry(Change, file, place, item) for item in own.pop("change", []))
-    for change in changes:
-        if change.export_flow not in factors:
-            message = f"{file}: {place}: export_flow: there is no factor {change.export_flow!r} in factors.csv"
-            raise CatalogError(message)
-        if change.starts_after_months < 0 or change.lasts_months < 1:
-            message = (
-                f"{file}: {place}: starts_after_months must be 0 or more and lasts_months 1 or more"
-            )
-            raise CatalogError(message)
-    return _entry(Scenario, file, place, {"scenario": name, **own, "changes": changes})
+    if not isinstance(values, dict):
+        message = f"{file}: {place}: a scenario is a table, [{name}]"
+        raise CatalogError(message)
+    own = dict(values)
+    tables = _tables(own.pop("change", []), file, place, "change")
+    changes = tuple(_entry(Change, file, place, item) for item in tables)
+    scenario = _entry(Scenario, file, place, {"scenario": name, **own, "changes": changes})
+    try:
+        check_scenario(scenario, factors)
+    except MarketDefinitionError as error:
+        message = f"{file}: {error}"
+        raise CatalogError(message) from None
+    return scenario
 
 
 def _factors(path: Traversable) -> dict[str, Factor]:

@@ -114,7 +114,8 @@ def load_settings(
     path = file or (Path(explicit) if explicit else FILE)
     values = _from_file(path, required=bool(explicit))
     for name, value in environ.items():
-        if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG_FILE":
+        # A variable that is set to nothing is not set: `LODESTONE_HOME=` must not mean "here".
+        if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG_FILE" or not value.strip():
             continue
         key = name.removeprefix(PREFIX).lower()
         _require_known(key, shown=name, prefix=PREFIX)

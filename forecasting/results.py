@@ -108,7 +108,7 @@ class ComponentShare:
     name: str
     side: str  # "supply" | "demand" | "loss" (kept back) | "memo" (shown, not balanced)
     tonnes_per_year: Interval
-    variance_share: float  # its part in the uncertainty of the shortfall; all parts add up to 1
+    variance_share: float  # its part in the uncertainty of the shortfall, 0–1
     source: str
     confidence: str  # weakest confidence word among its inputs
 

@@ -14,7 +14,6 @@ from forecasting.market.definitions import (
     Component,
     Factor,
     Market,
-    MarketDefinitionError,
     Scenario,
     tonnes_scale,
 )
@@ -44,6 +43,8 @@ WARM_UP_MONTHS = 9
 """Months simulated before the first projected one, so that stocks reflect what already happened."""
 DAYS_PER_MONTH = 365.25 / 12
 WEEKS_PER_MONTH = DAYS_PER_MONTH / 7
+USUAL_UNKNOWN_MONTHS = 3
+"""Customs detail comes on the 20th of the next month, January only with February: more is worth a note."""
 DISTURBED = 0.9
 """Exports below this share of normal are named in the notes."""
 KEPT_PATHS = 1000
@@ -139,12 +140,13 @@ def _require(market: Market, inputs: Inputs) -> None:
             raise CannotProjectError(message)
 
 
-def _factor_names(market: Market) -> set[str]:
+def _factor_names(market: Market, scenarios: Sequence[Scenario] = ()) -> set[str]:
     names = {LICENCE_LEAD, NEW_CONTROL, FREEZE_FLOW}
     for component in market.components:
         names.update(component.factor_names)
     if market.stock_weeks:
         names.add(market.stock_weeks)
+    names.update(change.export_flow for scenario in scenarios for change in scenario.changes)
     return names
 
 
@@ -335,14 +337,10 @@ def _arrival_flow(
     paths = draws.half_life_months.shape[0]
     freeze = np.full((paths, len(grid)), np.nan)
     for change in scenario.changes:
-        left = factors.get(change.export_flow)
-        if left is None:
-            message = f"scenario {scenario.scenario}: export_flow: no factor {change.export_flow!r} is in use"
-            raise MarketDefinitionError(message)
         # The first projected month still receives what was shipped before it began.
         start = WARM_UP_MONTHS + TRANSIT_MONTHS + change.starts_after_months
         stop = min(start + change.lasts_months, len(grid))
-        freeze[:, start:stop] = left[:, None]
+        freeze[:, start:stop] = factors[change.export_flow][:, None]
     return flow_paths(ratios, export_grid, draws, monthly_noise=MONTHLY_NOISE, freeze=freeze)
 
 
@@ -373,7 +371,7 @@ def _component_shares(
     """Each line over the horizon, and what licences keep back.
 
     A line's part in the uncertainty is its squared rank correlation with the shortfall's share of demand,
-    scaled so that all parts add up to 1. Lines that close the balance only mirror the others: they have none.
+    scaled so that all parts add up to 1 (all are 0 when nothing moves). Lines that close the balance only mirror the others: they have none.
     """
     years = months / 12
     moving = [c.channel == "direct" and not c.balance for c, _ in lines]
@@ -406,10 +404,15 @@ def _component_shares(
 
 
 def _rank_correlation(first: Floats, second: Floats) -> float:
-    ranks = [np.argsort(np.argsort(values)).astype(np.float64) for values in (first, second)]
     if any(np.ptp(values) == 0 for values in (first, second)):
         return 0.0
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
+
+
+def _ranks(values: Floats) -> Floats:
+    """Ranks from 1; equal values share their mean rank."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place], dtype=np.float64)
 
 
 def _sources(component: Component, inputs: Inputs) -> list[str]:
@@ -434,7 +437,11 @@ def _confidence(component: Component, inputs: Inputs) -> str:
 def _notes(market: Market, inputs: Inputs, base_year: int) -> tuple[str, ...]:
     names = {name for component in market.components for name in component.factor_names}
     weak = [name for name in names if inputs.factors[name].confidence in {"low", "background"}]
-    notes = [f"Supply is set equal to demand in {base_year}, the last year every series knows."]
+    notes = []
+    if any(component.balance for component in market.components):
+        notes.append(
+            f"Supply is set equal to demand in {base_year}, the last year every series knows."
+        )
     normal = normal_level(inputs.exports)
     newest = inputs.exports.points[-1] if inputs.exports.points else None
     if normal is None or newest is None:
@@ -446,6 +453,12 @@ def _notes(market: Market, inputs: Inputs, base_year: int) -> tuple[str, ...]:
             0,
             f"{inputs.exports.title}: {newest.value:,.0f} t in {newest.period:%B %Y}, "
             f"{share:.0%} of a normal month.".replace("%", " %"),
+        )
+    unknown = 0 if newest is None else months_between(newest.period, inputs.known_at.date())
+    if newest is not None and unknown > USUAL_UNKNOWN_MONTHS:
+        notes.insert(
+            0,
+            f"Exports are known through {newest.period:%B %Y}; the {unknown} months since are projected.",
         )
     if weak:
         notes.append(

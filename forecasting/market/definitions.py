@@ -10,6 +10,9 @@ PRODUCT_UNITS: Mapping[str, float] = {
 }
 """Units that a component may end in, with their tonnes of finished magnets."""
 
+LICENSING_ORIGIN = "China"
+"""The one origin whose export licences are modelled, from its own customs figures."""
+
 CONFIDENCE_ORDER = ("high", "medium", "derived", "low", "background")
 """From solid to weak; a component is as weak as its weakest input."""
 
@@ -95,8 +98,33 @@ class Scenario:
     changes: tuple[Change, ...] = field(default=())
 
 
-def check_market(market: Market, factors: Mapping[str, Factor], units: Mapping[str, str]) -> None:
-    """Refuse a market whose components don't add up to tonnes of magnets. `units`: series -> unit."""
+def check_scenario(scenario: Scenario, factors: Mapping[str, Factor]) -> None:
+    """Refuse a scenario that changes nothing we model, or by a factor that is no share."""
+    for change in scenario.changes:
+        place = f"scenario {scenario.scenario}"
+        if change.origin != LICENSING_ORIGIN:
+            message = f"{place}: origin: {change.origin!r}: licences are modelled for {LICENSING_ORIGIN} only"
+            raise MarketDefinitionError(message)
+        factor = factors.get(change.export_flow)
+        if factor is None or factor.unit != "share":
+            why = "is not a share" if factor else "is not in factors.csv"
+            message = f"{place}: export_flow: {change.export_flow!r} {why}"
+            raise MarketDefinitionError(message)
+        if change.starts_after_months < 0 or change.lasts_months < 1:
+            message = f"{place}: starts_after_months must be 0 or more and lasts_months 1 or more"
+            raise MarketDefinitionError(message)
+
+
+def check_market(
+    market: Market,
+    factors: Mapping[str, Factor],
+    units: Mapping[str, str],
+    frequencies: Mapping[str, str],
+) -> None:
+    """Refuse a market whose components don't add up to tonnes of magnets, naming component and field.
+
+    `units` and `frequencies` are those of the catalogue, by series.
+    """
     balances = [c for c in market.components if c.balance]
     if len({c.side for c in balances}) > 1:
         _refuse(market, balances[-1], "balance", "only one side of a market can close the balance")
@@ -113,6 +141,9 @@ def check_market(market: Market, factors: Mapping[str, Factor], units: Mapping[s
         raise MarketDefinitionError(message)
     for component in market.components:
         _check_component(market, component, factors, units)
+        if component.series and frequencies[component.series] != "year":
+            problem = f"{component.series} is not yearly: an activity is spread from yearly totals"
+            _refuse(market, component, "series", problem)
 
 
 def _check_component(
@@ -123,6 +154,11 @@ def _check_component(
         _refuse(market, component, "series", "needs exactly one of series, level or balance = true")
     if component.channel not in {"direct", "embedded"}:
         _refuse(market, component, "channel", f"{component.channel!r} is not direct or embedded")
+    if component.origin not in {"", LICENSING_ORIGIN}:
+        problem = (
+            f"{component.origin!r}: licences are modelled for {LICENSING_ORIGIN} only; leave it out"
+        )
+        _refuse(market, component, "origin", problem)
     for name in component.factor_names:
         if name not in factors:
             _refuse(market, component, "factors", f"there is no factor {name!r} in factors.csv")

@@ -7,14 +7,16 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
-from forecasting.results import ObservedSeries
+from forecasting.results import ObservedPoint, ObservedSeries
 
 Floats = npt.NDArray[np.float64]
 
 TRAILING_MONTHS = 12
 SHOCK = 0.75
 """A month below this share of normal is a disturbance: it doesn't move the normal level."""
-MIN_KNOWN_MONTHS = 4
+FORGET_MONTHS = 24
+"""How long a level is remembered while every month is disturbed."""
+MIN_KNOWN_MONTHS = 3
 LEAST = 0.01
 """A month without any exports counts as this share of normal, so that its logarithm exists."""
 TRANSIT_MONTHS = 1
@@ -44,21 +46,29 @@ def add_months(day: date, months: int) -> date:
 
 
 def normal_level(observed: ObservedSeries) -> float | None:
-    """Mean of the undisturbed known months of the newest `TRAILING_MONTHS`, or None when too few are known.
+    """Mean of the newest undisturbed known months, or None when fewer than `MIN_KNOWN_MONTHS` are known.
 
-    A disturbed month is one below `SHOCK` of the median: a collapse must not become the new normal.
+    Going forward, a month below `SHOCK` of the level before it is a disturbance and doesn't move the
+    level, however long it lasts; after `FORGET_MONTHS` without an undisturbed month the low level is
+    what is normal now.
     """
     if not observed.points:
         return None
     newest = observed.points[-1].period
-    recent = [
-        p.value for p in observed.points if months_between(p.period, newest) <= TRAILING_MONTHS
-    ]
-    if len(recent) < MIN_KNOWN_MONTHS:
+    undisturbed: list[ObservedPoint] = []
+    for point in observed.points:
+        before = _within(undisturbed, point.period, FORGET_MONTHS)[-TRAILING_MONTHS:]
+        level = float(np.mean([p.value for p in before])) if before else point.value
+        if point.value >= SHOCK * level:
+            undisturbed.append(point)
+    counted = _within(undisturbed, newest, FORGET_MONTHS)[-TRAILING_MONTHS:]
+    if len(counted) < MIN_KNOWN_MONTHS:
         return None
-    middle = float(np.median(recent))
-    undisturbed = [value for value in recent if value >= SHOCK * middle]
-    return float(np.mean(undisturbed))
+    return float(np.mean([point.value for point in counted]))
+
+
+def _within(points: Sequence[ObservedPoint], until: date, months: int) -> list[ObservedPoint]:
+    return [point for point in points if 0 <= months_between(point.period, until) <= months]
 
 
 def observed_ratios(observed: ObservedSeries, normal: float) -> dict[date, float]:

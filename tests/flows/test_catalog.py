@@ -100,6 +100,45 @@ def test_a_users_market_file_is_refused_with_the_place_and_the_mend(tmp_path, te
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        pytest.param("markets.toml", "m = 3\n", "m: a market is a table", id="market is a number"),
+        pytest.param(
+            "markets.toml",
+            '[m]\nsupply = "x"\n',
+            "m: supply: is a list of tables",
+            id="supply is text",
+        ),
+        pytest.param(
+            "scenarios.toml",
+            "s = 3\n",
+            "scenario s: a scenario is a table",
+            id="scenario is a number",
+        ),
+        pytest.param(
+            "scenarios.toml",
+            "[s]\nchange = 3\n",
+            "change: is a list of tables",
+            id="change is a number",
+        ),
+        pytest.param(
+            "scenarios.toml",
+            '[s]\ntitle = "t"\n[[s.change]]\norigin = "Chnia"\nexport_flow = "export_flow_in_freeze"\n'
+            "starts_after_months = 0\nlasts_months = 1\n",
+            "licences are modelled for China only",
+            id="origin misspelt",
+        ),
+    ],
+)
+def test_a_table_in_the_wrong_place_is_named_and_not_a_traceback(tmp_path, name, text, says):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(CatalogError) as caught:
+        load_catalog(tmp_path)
+    assert name in str(caught.value)
+    assert says in str(caught.value)
+
+
 def test_a_users_scenario_is_added(tmp_path):
     (tmp_path / "scenarios.toml").write_text(
         '[short-freeze]\ntitle = "Two months"\n[[short-freeze.change]]\norigin = "China"\n'

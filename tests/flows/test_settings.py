@@ -60,3 +60,8 @@ def test_a_settings_file_is_refused_with_the_place(tmp_path, text, says):
 def test_the_token_does_not_show_in_a_printout():
     settings = load_settings({"LODESTONE_SLACK_TOKEN": "xoxb-secret"})
     assert "xoxb-secret" not in repr(settings) + str(settings)
+
+
+def test_a_variable_set_to_nothing_is_not_set(tmp_path):
+    empty = {"LODESTONE_HOME": "", "LODESTONE_PREFECT_PORT": " ", "LODESTONE_CONFIG_DIR": ""}
+    assert load_settings(empty, tmp_path / "none.toml") == load_settings({}, tmp_path / "none.toml")

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pytest
 
-from forecasting.market.balance import CannotProjectError, Inputs, project_market
+from forecasting.market.balance import CannotProjectError, Inputs, _ranks, project_market
 from forecasting.market.definitions import Change, Component, Factor, Market, Scenario
 from forecasting.results import ObservedPoint, ObservedSeries, SeriesForecast, quantile
 
@@ -201,6 +201,14 @@ def test_a_disturbed_month_is_named_first():
     assert not any("normal month" in note for note in calm.notes)
 
 
+def test_months_that_are_not_known_are_named(monkeypatch):
+    late = replace(inputs(), known_at=datetime(2025, 12, 21, tzinfo=UTC))
+    base, _ = project(given=late)
+    assert (
+        "Exports are known through February 2025; the 10 months since are projected." in base.notes
+    )
+
+
 def test_without_any_known_export_month_licences_are_taken_as_normal_and_that_is_said(monkeypatch):
     noise_free(monkeypatch)
     base, _ = project(given=replace(inputs(), exports=exports()))
@@ -237,3 +245,7 @@ def test_a_horizon_beyond_the_forecast_is_refused():
     short = replace(cars(), periods=(date(2024, 1, 1),), paths=((6e6,),) * 10)
     with pytest.raises(CannotProjectError, match="the market needs 2025"):
         project(given=inputs(forecast=short))
+
+
+def test_equal_values_share_their_rank():
+    assert list(_ranks(np.array([0.0, 5.0, 0.0, 0.0]))) == [2.0, 4.0, 2.0, 2.0]

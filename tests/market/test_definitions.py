@@ -1,11 +1,14 @@
 import pytest
 
 from forecasting.market.definitions import (
+    Change,
     Component,
     Factor,
     Market,
     MarketDefinitionError,
+    Scenario,
     check_market,
+    check_scenario,
     tonnes_scale,
 )
 
@@ -18,7 +21,8 @@ FACTORS = {
         Factor("cars_per_year", 9, 10, 11, "vehicles/year", "a test", "high"),
     )
 }
-UNITS = {"cars": "vehicles", "wind": "MW"}
+UNITS = {"cars": "vehicles", "wind": "MW", "monthly": "vehicles"}
+FREQUENCIES = {"cars": "year", "wind": "year", "monthly": "month"}
 
 
 def market(*components: Component) -> Market:
@@ -28,13 +32,13 @@ def market(*components: Component) -> Market:
 
 def test_a_chain_of_units_that_leads_to_magnets_is_accepted():
     cars = Component("Cars", "demand", series="cars", factors=("pm_share", "kg_per_car"))
-    check_market(market(cars), FACTORS, UNITS)
+    check_market(market(cars), FACTORS, UNITS, FREQUENCIES)
     assert tonnes_scale(cars, FACTORS, UNITS) == 0.001
 
 
 def test_a_yearly_level_stands_for_a_series():
     cars = Component("Cars", "demand", level="cars_per_year", factors=("kg_per_car",))
-    check_market(market(cars), FACTORS, UNITS)
+    check_market(market(cars), FACTORS, UNITS, FREQUENCIES)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +70,16 @@ def test_a_yearly_level_stands_for_a_series():
             id="two origins",
         ),
         pytest.param(
+            Component("Cars", "demand", series="monthly", factors=("kg_per_car",)),
+            "monthly is not yearly",
+            id="a series that is not yearly",
+        ),
+        pytest.param(
+            Component("Cars", "demand", series="cars", factors=("kg_per_car",), origin="Myanmar"),
+            "origin: 'Myanmar': licences are modelled for China only",
+            id="an origin without licences",
+        ),
+        pytest.param(
             Component("Rest", "demand", balance=True),
             "only one side of a market can close the balance",
             id="both sides close it",
@@ -74,15 +88,32 @@ def test_a_yearly_level_stands_for_a_series():
 )
 def test_a_component_that_cannot_be_computed_is_named(component, says):
     with pytest.raises(MarketDefinitionError, match="market m") as caught:
-        check_market(market(component), FACTORS, UNITS)
+        check_market(market(component), FACTORS, UNITS, FREQUENCIES)
     assert says in str(caught.value)
 
 
 def test_a_market_needs_both_sides():
     with pytest.raises(MarketDefinitionError, match="no direct demand component"):
-        check_market(market(), FACTORS, UNITS)
+        check_market(market(), FACTORS, UNITS, FREQUENCIES)
 
 
 def test_a_factor_out_of_order_is_refused():
     with pytest.raises(MarketDefinitionError, match="not in order"):
         Factor("x", 2, 1, 3, "share", "a test", "high")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        pytest.param(
+            Change("Chnia", "pm_share", 0, 6), "licences are modelled for China only", id="origin"
+        ),
+        pytest.param(Change("China", "no_such", 0, 6), "is not in factors.csv", id="factor"),
+        pytest.param(Change("China", "kg_per_car", 0, 6), "is not a share", id="unit"),
+        pytest.param(Change("China", "pm_share", 0, 0), "lasts_months 1 or more", id="length"),
+    ],
+)
+def test_a_scenario_that_would_change_nothing_is_refused(change, says):
+    with pytest.raises(MarketDefinitionError, match="scenario s: ") as caught:
+        check_scenario(Scenario("s", "A scenario", (change,)), FACTORS)
+    assert says in str(caught.value)

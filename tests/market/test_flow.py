@@ -39,6 +39,25 @@ def test_a_collapse_does_not_become_the_normal_level():
     assert normal_level(observed) == pytest.approx((5000 + 5000 + 5300) / 3)
 
 
+@pytest.mark.parametrize("frozen", [1, 7, 12, 20])
+def test_however_long_a_freeze_lasts_the_normal_level_stays(frozen):
+    months = [add_months(date(2024, 1, 1), i) for i in range(12 + frozen)]
+    values = [5000.0] * 12 + [1250.0] * frozen
+    assert normal_level(exports(dict(zip(months, values, strict=True)))) == pytest.approx(5000)
+
+
+def test_after_two_years_the_low_level_is_what_is_normal():
+    months = [add_months(date(2024, 1, 1), i) for i in range(12 + 30)]
+    values = [5000.0] * 12 + [1250.0] * 30
+    assert normal_level(exports(dict(zip(months, values, strict=True)))) == pytest.approx(1250)
+
+
+def test_a_level_that_rises_is_followed():
+    months = [add_months(date(2024, 1, 1), i) for i in range(24)]
+    values = [5000.0] * 12 + [6000.0] * 12
+    assert normal_level(exports(dict(zip(months, values, strict=True)))) == pytest.approx(6000)
+
+
 def test_too_few_months_have_no_normal_level():
     assert normal_level(exports({date(2025, 5, 1): 1238.0})) is None
 
