@@ -266,6 +266,7 @@ class _RunView:
     def show(self, outcome: "Outcome") -> None:
         """Print what the run found."""
         from flows import steps
+        from flows.sentences import silence_sentence
 
         self.watch(outcome.flow_run_id)
         service = self._service
@@ -288,7 +289,7 @@ class _RunView:
                 }
             )
             return
-        _print_incidents(incidents)
+        _print_incidents(incidents, silence_sentence(steps.last_judged(service, moment)))
         print(f"Prefect UI: {outcome.ui_url}")
         if page.exists():
             print(f"Outlook:    {page}", flush=True)
@@ -353,6 +354,7 @@ def _outlook(options: argparse.Namespace) -> int:
 
 def _alerts_list(options: argparse.Namespace) -> int:
     from flows import steps
+    from flows.sentences import silence_sentence
 
     with _service() as service:
         moment = steps.moment(service, options.as_of, live=False)
@@ -361,7 +363,7 @@ def _alerts_list(options: argparse.Namespace) -> int:
             found = [_incident_object(one) for one in incidents]
             _print_json({"book": moment.book, "incidents": found})
         else:
-            _print_incidents(incidents)
+            _print_incidents(incidents, silence_sentence(steps.last_judged(service, moment)))
     return FINE
 
 
@@ -685,9 +687,9 @@ def _incident_object(incident: "Incident") -> dict[str, Any]:
     }
 
 
-def _print_incidents(incidents: Sequence["Incident"]) -> None:
+def _print_incidents(incidents: Sequence["Incident"], silence: str) -> None:
     if not incidents:
-        print("\nNo open incident: no rule's limit is crossed.\n")
+        print(f"\nNo open incident. {silence}\n")
     for incident in sorted(incidents, key=lambda one: (-one.severity, one.since, one.id)):
         print(f"\n{_as_text(incident)}\n    id {incident.id}")
     print(flush=True)

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alerts.lifecycle import Incident
 from alerts.wording import day, percent, percent_span, period
-from flows.sentences import market_sentence, price_sentence
+from flows.sentences import Judged, market_sentence, price_sentence, silence_sentence
 from flows.storage.observations import IngestRun
 from forecasting.charts import balance_fan, price_fan
 from forecasting.results import (
@@ -32,7 +32,8 @@ class Outlook:
     refused: Mapping[str, str]
     projections: Sequence[MarketProjection]  # base case first within each market
     sources: Sequence[SourceState]
-    ingests: Sequence[IngestRun]
+    ingests: Sequence[IngestRun]  # empty in a look into the past
+    judged: Judged | None
 
 
 def render(outlook: Outlook) -> str:
@@ -72,7 +73,7 @@ def render(outlook: Outlook) -> str:
 
 def _summary(outlook: Outlook, severities: Sequence[str]) -> str:
     if not severities:
-        return "Nothing crosses a limit."
+        return silence_sentence(outlook.judged)
     counts = [
         f"{severities.count(word)} {word}"
         for word in ("critical", "warning", "info")

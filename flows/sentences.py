@@ -1,8 +1,10 @@
-"""A forecast or a market in one sentence: what a picture says, for those who can't see it."""
+"""One sentence each: a forecast, a market, and what silence means; for pages, pictures and terminals."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
-from alerts.wording import amount, number, percent, percent_span, period, span
+from alerts.wording import amount, day, number, percent, percent_span, period, span
 from forecasting.results import MEDIAN, QUANTILE_LEVELS, MarketProjection, SeriesForecast, quantile
 
 SUMMARY_MONTHS = 6
@@ -35,3 +37,25 @@ def market_sentence(projections: Sequence[MarketProjection]) -> str:
         name = "base case" if projection.scenario == "base" else f"if {title}"
         parts.append(f"{name} {percent(p50)} of demand unmet (80 % range {percent_span(p10, p90)})")
     return f"{projections[0].title}, next {months} months: {'; '.join(parts)}."
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """When the rules were last judged, on how many subjects, and how many of them could not be."""
+
+    known_at: datetime
+    subjects: int
+    not_judged: int
+
+
+def silence_sentence(judged: Judged | None) -> str:
+    """What it means that no incident is open: nothing crossed, or nobody looked."""
+    if judged is None:
+        return "No rule has been judged yet: this says nothing about the market."
+    when = f"as known on {day(judged.known_at)}"
+    if judged.not_judged:
+        return (
+            f"Nothing that could be judged crosses a limit, {when}; "
+            f"{judged.not_judged} of {judged.subjects} subjects could not be judged."
+        )
+    return f"Nothing crosses a limit: {judged.subjects} subjects judged, {when}."

@@ -20,6 +20,7 @@ from alerts.ruleset import Ruleset
 from flows.catalog import EXPORTS, Catalog
 from flows.errors import LodestoneError, SourceError, UsageError, require_known
 from flows.report import Outlook, render
+from flows.sentences import Judged
 from flows.settings import Settings
 from flows.sources.source import Kind, Source
 from flows.storage.database import Database
@@ -30,6 +31,7 @@ from flows.storage.runs import RunStore
 from flows.validation import Observation, validate
 from forecasting.charts import balance_fan, price_fan, volume_bars
 from forecasting.market.balance import CannotProjectError, Inputs, project_market
+from forecasting.market.flow import add_months
 from forecasting.results import (
     MarketProjection,
     ObservedSeries,
@@ -44,6 +46,8 @@ from forecasting.splice import splice
 LOG = logging.getLogger("lodestone.steps")
 
 LIVE_BOOK = "live"
+RAISE_STEP = "raise-alerts"
+"""Name under which a run records step 4."""
 NEW_PICTURE = frozenset({Reason.OPENED, Reason.REOPENED, Reason.ESCALATED})
 """Decisions that bring a chart into the thread; every further one would only push the words away."""
 YEARS_AHEAD = 5
@@ -277,18 +281,22 @@ def forecast(
 
 
 def stored_forecasts(service: Service, at: Moment) -> ForecastReport:
-    """The last forecasts as known at the moment, and why a series has none."""
+    """The last forecasts that speak of the newest data known at the moment, and why a series has none."""
     made, refused = [], {}
     for name in service.catalog.forecast_series:
-        found = service.forecasts.latest_forecast(name, at.known_at)
-        if found is not None:
-            made.append(found)
-            continue
+        history = observed(service, name, at)
         try:
-            prepare(observed(service, name, at))
-            refused[name] = "no forecast was made yet"
+            newest = prepare(history).periods[-1]
         except CannotForecastError as error:
             refused[name] = error.reason
+            continue
+        found = service.forecasts.latest_forecast(name, at.known_at)
+        if found is None:
+            refused[name] = "no forecast was made yet"
+        elif found.cutoff != newest:
+            refused[name] = f"the last forecast saw data to {found.cutoff}, known is {newest}"
+        else:
+            made.append(found)
     return ForecastReport(tuple(made), refused)
 
 
@@ -355,13 +363,14 @@ def project(
 
 
 def stored_projections(service: Service, at: Moment) -> tuple[MarketProjection, ...]:
-    """The last projections as known at the moment, by market, base case first."""
+    """The last projections that begin next month, by market, base case first; older ones are history."""
+    first = add_months(at.known_at.date(), 1)
     found = (
         service.forecasts.latest_projection(market, scenario, at.known_at)
         for market in service.catalog.markets
         for scenario in service.catalog.scenarios
     )
-    return tuple(one for one in found if one is not None)
+    return tuple(one for one in found if one is not None and one.months[0].month == first)
 
 
 # --- 4: alerts -------------------------------------------------------------------
@@ -420,14 +429,15 @@ def source_states(service: Service, at: Moment) -> dict[str, SourceState]:
             if s in rested_on and service.catalog.series[s].source == name
         ]
         found = [(s, observed(service, s, at)) for s in members]
-        points = [(max(p.known_at for p in one.points), one) for _, one in found if one.points]
+        newest = [(one.points[-1].known_at, one) for _, one in found if one.points]
         empty = [one for _, one in found if not one.points]
-        if empty or not points:
+        if empty or not newest:
             title = f"{group.title}: {empty[0].title}" if empty else group.title
             states[name] = SourceState(name, title, None, None, group.limit_days)
             continue
-        known_at, oldest = min(points, key=lambda item: item[0])
-        title = f"{group.title}: {oldest.title}" if len(points) > 1 else group.title
+        # A revision of an old period is no news of a new one: the newest period's own date counts.
+        known_at, oldest = min(newest, key=lambda item: item[0])
+        title = f"{group.title}: {oldest.title}" if len(newest) > 1 else group.title
         newest_period = oldest.points[-1].period
         states[name] = SourceState(
             name, title, newest_period, known_at, group.limit_days, oldest.frequency
@@ -436,51 +446,69 @@ def source_states(service: Service, at: Moment) -> dict[str, SourceState]:
 
 
 def raise_alerts(service: Service, at: Moment, *, run_id: str) -> AlertsReport:
-    """Step 4: judge every rule; each decision, its incident and its messages are one transaction."""
+    """Step 4: judge every rule; each decision, its incident and its messages are one transaction.
+
+    An incident that no rule speaks of any more (rule, subject or limits' span gone) is withdrawn.
+    """
     seen = situation(service, at)
+    links = _links(service, run_id)
     written_at = service.clock()
-    decisions, unjudged = [], []
+    decisions, unjudged, judged = [], [], set()
     for rule in service.ruleset.rules:
         for result in rule.evaluate(seen):
+            judged.add(result.fingerprint)
+            chart = None
             if isinstance(result, NotEvaluated):
                 unjudged.append(f"{rule.name}: {result.subject} was not judged: {result.why}")
-            chart = None if isinstance(result, NotEvaluated) else _chart(seen, result)
+            else:
+                chart = partial(_chart, seen, result)
+            channel = _channel(service, rule.options.route)
             decisions.append(
                 service.ledger.record(
                     at.book,
                     result,
                     rule.options,
                     now=at.known_at,
-                    compose=partial(_entries, service, at, chart, run_id),
+                    compose=partial(_entries, at, channel, links, chart),
                     written_at=written_at,
                 )
             )
-    rules = {rule.name for rule in service.ruleset.rules}
     for incident in service.ledger.incidents(at.book):
-        if incident.rule not in rules and incident.state not in {State.RESOLVED, State.WITHDRAWN}:
-            decisions.append(
-                service.ledger.withdraw(
-                    incident.id,
-                    now=at.known_at,
-                    compose=partial(_entries, service, at, None, run_id),
-                    written_at=written_at,
-                )
+        if incident.fingerprint in judged or incident.state in {State.RESOLVED, State.WITHDRAWN}:
+            continue
+        decisions.append(
+            service.ledger.withdraw(
+                incident.id,
+                now=at.known_at,
+                compose=partial(_entries, at, _last_channel(service, incident), links, None),
+                written_at=written_at,
             )
+        )
     return AlertsReport(tuple(decisions), service.ledger.open_incidents(at.book), tuple(unjudged))
 
 
+def _channel(service: Service, route: str) -> str:
+    return service.settings.slack_channel or channel_for(route, service.ruleset.routes)
+
+
+def _last_channel(service: Service, incident: Incident) -> str:
+    """Where an incident was told: its route may be gone with its rule."""
+    told = service.ledger.entries(incident.book, incident_id=incident.id)
+    return next((entry.channel for entry in told), service.settings.slack_channel)
+
+
 def _chart(seen: Situation, reading: Reading) -> bytes | None:
-    """The picture of a reading that may be told; None where nothing crosses or nothing is to be drawn."""
-    if reading.severity is None or reading.chart is None:
+    """The picture that belongs to a reading; None where nothing is to be drawn."""
+    if reading.chart is None:
         return None
     subject = reading.chart.subject
     if reading.chart.kind == "series" and subject in seen.forecasts:
         return price_fan(seen.forecasts[subject])
     if reading.chart.kind == "market":
-        wanted = (reading.chart.scenario or "base", "base")
+        wanted = dict.fromkeys((reading.chart.scenario or "base", "base"))
         found = [
             seen.projections[subject, name]
-            for name in dict.fromkeys(wanted)
+            for name in wanted
             if (subject, name) in seen.projections
         ]
         return balance_fan(found) if found else None
@@ -491,29 +519,32 @@ def _chart(seen: Situation, reading: Reading) -> bytes | None:
 
 
 def _entries(
-    service: Service, at: Moment, chart: bytes | None, run_id: str, decision: Decision
+    at: Moment,
+    channel: str,
+    links: Sequence[tuple[str, str]],
+    chart: Callable[[], bytes | None] | None,
+    decision: Decision,
 ) -> Sequence[NewEntry]:
     """What a decision has to say, for the outbox. Called inside the transaction: it touches nothing."""
     incident = decision.incident
     if incident is None:
         return ()
-    channel = service.settings.slack_channel or channel_for(incident.route, service.ruleset.routes)
     say = partial(NewEntry, route=incident.route, channel=channel)
-    links = _links(service, run_id)
+    known_at, book = at.known_at, at.book
     entries = []
     if decision.says:
-        message = root_message(
-            incident, decision.reason, known_at=at.known_at, book=at.book, links=links
-        )
+        message = root_message(incident, decision.reason, known_at=known_at, book=book, links=links)
         entries.append(say(kind=EntryKind.ROOT, message=message.as_dict()))
     if decision.replies:
         message = transition_reply(
-            incident, decision.reason, known_at=at.known_at, book=at.book, links=links
+            incident, decision.reason, known_at=known_at, book=book, links=links
         )
         entries.append(say(kind=EntryKind.REPLY, message=message.as_dict()))
-    if chart is not None and decision.reason in NEW_PICTURE:
-        caption = chart_caption(incident, known_at=at.known_at, book=at.book)
-        entries.append(say(kind=EntryKind.CHART, message={}, image=chart, alt_text=caption))
+    # Drawn only when it is due: most readings bring no new picture.
+    picture = chart() if chart is not None and decision.reason in NEW_PICTURE else None
+    if picture is not None:
+        caption = chart_caption(incident, known_at=known_at, book=book)
+        entries.append(say(kind=EntryKind.CHART, message={}, image=picture, alt_text=caption))
     return entries
 
 
@@ -603,8 +634,22 @@ def outlook(service: Service, at: Moment) -> Outlook:
         refused={series[name].title: why for name, why in forecasts.refused.items()},
         projections=stored_projections(service, at),
         sources=list(source_states(service, at).values()),
-        ingests=_last_ingests(service.observations.ingests(limit=50)),
+        judged=last_judged(service, at),
+        # Visits are of the wall clock: they say nothing about what a past day could know.
+        ingests=_last_ingests(service.observations.ingests(limit=50))
+        if at.book == LIVE_BOOK
+        else (),
     )
+
+
+def last_judged(service: Service, at: Moment) -> Judged | None:
+    """When the rules of a book were last judged and how many could not be; None: never."""
+    for run in service.runs.latest(at.book, limit=50):
+        for step in run.steps:
+            if step.name == RAISE_STEP and not step.error and run.as_of <= at.known_at:
+                counts = step.counts
+                return Judged(run.as_of, counts.get("evaluated", 0), counts.get("not_evaluated", 0))
+    return None
 
 
 def _last_ingests(runs: Iterable[IngestRun]) -> list[IngestRun]:

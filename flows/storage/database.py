@@ -15,6 +15,10 @@ from flows.storage.tables import HEAD, writer
 
 BUSY_SECONDS = 30.0
 MIGRATIONS = Path(__file__).parent / "migrations"
+_NO_URL = (
+    "the database setting is no URL that can be read: use sqlite:////full/path/lodestone.db "
+    "(in a URL with a password, @ : / and % of it are written %40 %3A %2F %25)"
+)
 
 
 class Database:
@@ -23,6 +27,12 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writer = engine.execution_options(lodestone_begin="BEGIN IMMEDIATE")
+        # SQLite's readers see one moment by themselves; elsewhere each query would see its own.
+        self._reader = (
+            engine
+            if engine.dialect.name == "sqlite"
+            else engine.execution_options(isolation_level="REPEATABLE READ")
+        )
         self.place = _place(engine.url)
 
     def __repr__(self) -> str:
@@ -41,7 +51,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection that sees one moment and writes nothing."""
-        with self._translated(), self._engine.connect() as connection:
+        with self._translated(), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
@@ -104,12 +114,7 @@ def open_database(url: str) -> Database:
 
     Raises DatabaseUnusableError with the path and what to do. Call `upgrade()` before use.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        # The text may hold a password: it is not repeated.
-        message = "the database setting is no URL: use sqlite:////full/path/lodestone.db"
-        raise DatabaseUnusableError(message) from None
+    parsed = _parsed(url)
     is_sqlite = parsed.get_backend_name() == "sqlite"
     if is_sqlite:
         _prepare_file(parsed)
@@ -119,6 +124,8 @@ def open_database(url: str) -> Database:
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         message = f"{_place(parsed)}: no driver for this kind of database is installed ({error})"
         raise DatabaseUnusableError(message) from error
+    except (ArgumentError, ValueError):
+        raise DatabaseUnusableError(_NO_URL) from None
     if is_sqlite:
         _teach_sqlite(engine)
     database = Database(engine)
@@ -130,6 +137,19 @@ def open_database(url: str) -> Database:
         database.close()
         raise
     return database
+
+
+def _parsed(url: str) -> URL:
+    """The parts of a URL; one that is none is refused without a word of it: it may hold a password."""
+    try:
+        parsed = make_url(url)
+        # Written as it is, an @ in a password makes its rest a part of the host's name.
+        is_whole = "@" not in (parsed.host or "")
+    except (ArgumentError, ValueError):  # the port, for one, must be a number
+        is_whole = False
+    if not is_whole:
+        raise DatabaseUnusableError(_NO_URL) from None
+    return parsed
 
 
 def _prepare_file(url: URL) -> None:
@@ -201,7 +221,8 @@ def _revision(connection: Connection) -> str | None:
 def _place(url: URL) -> str:
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    return url.render_as_string(hide_password=True)
+    # Options are left out: a password can be one of them.
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def _problem(detail: str) -> str:

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -60,6 +61,7 @@ from flows.storage.tables import (
 )
 
 _UNSETTLED = (OutboxState.PENDING, OutboxState.SENDING, OutboxState.UNKNOWN)
+_DONE = (OutboxState.SENT.value, OutboxState.SKIPPED.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,41 +97,55 @@ class SqlLedger:
     ) -> Decision:
         """Decide what a result means and write all that follows from it, once.
 
-        `now` is the moment that is judged, `written_at` the wall clock where the two differ. The same
-        input under the same rule version, however often and by whomever, answers ALREADY_EVALUATED.
+        `now` is the moment that is judged, `written_at` the wall clock where the two differ. The
+        input and rule version judged last, however often and by whomever they come again, answer
+        ALREADY_EVALUATED; what is older than the last judgement answers KEPT_LAST.
         """
         with self._database.writing("ledger") as connection:
             newest = _newest_incident(connection, book, result.fingerprint)
             before = None if newest is None else _incident(newest)
-            input_id = _input_id(result)
-            if _is_evaluated(connection, book, result, input_id):
-                if isinstance(result, NotEvaluated):
-                    return Decision(Reason.KEPT_LAST, before)
-                return Decision(Reason.ALREADY_EVALUATED, before)
+            last = _last_evaluation(connection, book, result.fingerprint)
+            counted = _last_evaluation(connection, book, result.fingerprint, is_counted=True)
+            is_repeated = _is_of(last, result)
             ordinal = 1 if newest is None else newest.ordinal + 1
-            decision = decide(
-                before,
-                result,
-                rule,
+            decide_now = partial(
+                decide,
+                result=result,
+                rule=rule,
                 now=now,
                 book=book,
                 new_id=incident_id(book, result.fingerprint, ordinal),
             )
+            if isinstance(result, NotEvaluated):
+                decision = decide_now(before)
+                if is_repeated:
+                    return decision
+            elif _is_of(counted, result):
+                # Nothing new to judge. But what was only edited in may be due to be told by now.
+                decision = decide_now(None if before is None else _uncounted(before))
+                is_due = before is not None and before.state.is_open and decision.replies
+                if not is_due:
+                    return Decision(Reason.ALREADY_EVALUATED, before)
+            elif _is_late(before, counted, now):
+                decision = Decision(Reason.KEPT_LAST, before)
+                if is_repeated:
+                    return decision
+            else:
+                decision = decide_now(before)
             after = decision.incident
             if after is not None:
                 is_new = before is None or before.id != after.id
                 _write_incident(connection, after, ordinal if is_new else None)
-            connection.execute(
-                insert(evaluation).values(
-                    book=book,
-                    fingerprint=result.fingerprint,
-                    input_id=input_id,
-                    rule_version=result.rule_version,
-                    at=now,
-                    reason=decision.reason.value,
-                    incident_id=None if after is None else after.id,
-                    payload=_result_text(result),
-                )
+            _write_evaluation(
+                connection,
+                last,
+                decision,
+                book=book,
+                fingerprint=result.fingerprint,
+                input_id=_input_id(result),
+                rule_version=result.rule_version,
+                at=now,
+                payload=_result_text(result),
             )
             _write_consequences(connection, before, decision, now, compose, written_at or now)
         return decision
@@ -137,7 +153,7 @@ class SqlLedger:
     def withdraw(
         self, key: str, *, now: datetime, compose: Compose, written_at: datetime | None = None
     ) -> Decision:
-        """End the incident of that id because its rule is gone."""
+        """End the incident of that id because its rule is gone. If the rule returns, it is judged again."""
         with self._database.writing("ledger") as connection:
             row = connection.execute(select(incident).where(incident.c.id == key)).one()
             before = _incident(row)
@@ -145,6 +161,18 @@ class SqlLedger:
             after = decision.incident
             if after is not None and after != before:
                 _write_incident(connection, after, None)
+                # Counts as a judgement: so the input judged before it is news when the rule returns.
+                _write_evaluation(
+                    connection,
+                    _last_evaluation(connection, before.book, before.fingerprint),
+                    decision,
+                    book=before.book,
+                    fingerprint=before.fingerprint,
+                    input_id="withdrawn",
+                    rule_version=before.rule_version,
+                    at=now,
+                    payload=as_json({"rule": before.rule, "subject": before.subject}),
+                )
                 _write_consequences(connection, before, decision, now, compose, written_at or now)
         return decision
 
@@ -333,13 +361,22 @@ class SqlLedger:
             error=storable(error),
         )
 
+    def mark_skipped(self, entry: OutboxEntry, why: str, *, now: datetime) -> None:
+        """It can't be shown and needn't be; the row keeps the reason."""
+        self._settle(
+            entry,
+            (OutboxState.SENDING,),
+            state=OutboxState.SKIPPED.value,
+            not_before=now,
+            error=storable(why),
+        )
+
     def release(
         self,
         entry: OutboxEntry,
         *,
         not_before: datetime,
         error: str = "",
-        is_text_only: bool = False,
         is_repeat_possible: bool = False,
     ) -> None:
         """It does not stand in the channel: send it again, with the same key, from `not_before` on.
@@ -355,7 +392,6 @@ class SqlLedger:
                 not_before=not_before,
                 unknown_at=None,
                 looks=0,
-                is_text_only=entry.is_text_only or is_text_only,
                 is_repeat_possible=entry.is_repeat_possible or is_repeat_possible,
                 error=storable(error),
             )
@@ -407,10 +443,17 @@ class SqlLedger:
                     update(outbox_pause).where(mine).values(until=until, reason=reason)
                 )
 
-    def redrive(self, book: str | None = None) -> int:
-        """After a repair: try everything that was given up once more, now. Returns how many."""
+    def redrive(
+        self, book: str | None = None, channels: Mapping[str, str] | None = None
+    ) -> int:
+        """After a repair: try everything that was given up once more, now. Returns how many.
+
+        `channels` says where each route leads now: what has no message in a channel yet goes there.
+        """
         with self._database.writing("ledger") as connection:
             connection.execute(delete(outbox_pause))
+            for route, channel in (channels or {}).items():
+                _reroute(connection, book, route, channel)
             again = connection.execute(
                 update(outbox)
                 .where(outbox.c.state == OutboxState.DEAD.value, *of_book(book))
@@ -433,7 +476,7 @@ class SqlLedger:
                 found.created_at,
                 found.error,
             )
-            .where(found.state != OutboxState.SENT.value, *of_book(book))
+            .where(found.state.not_in(_DONE), *of_book(book))
             .order_by(found.id)
         )
         with self._database.reading() as connection:
@@ -444,7 +487,7 @@ class SqlLedger:
                         found.kind == EntryKind.ROOT.value,
                         found.state == OutboxState.SENT.value,
                         found.incident_id.in_(
-                            select(found.incident_id).where(found.state != OutboxState.SENT.value)
+                            select(found.incident_id).where(found.state.not_in(_DONE))
                         ),
                     )
                 )
@@ -479,17 +522,76 @@ def _newest_incident(connection: Connection, book: str, fingerprint: str) -> Row
     ).first()
 
 
-def _is_evaluated(
-    connection: Connection, book: str, result: Reading | NotEvaluated, input_id: str
-) -> bool:
+def _last_evaluation(
+    connection: Connection, book: str, fingerprint: str, *, is_counted: bool = False
+) -> Row[Any] | None:
+    """The newest evaluation; with `is_counted` the newest that led to a judgement of its own."""
     done = evaluation.c
-    query = select(done.id).where(
-        done.book == book,
-        done.fingerprint == result.fingerprint,
-        done.input_id == input_id,
-        done.rule_version == result.rule_version,
+    query = select(done.ordinal, done.input_id, done.rule_version, done.at).where(
+        done.book == book, done.fingerprint == fingerprint
     )
-    return connection.execute(query).first() is not None
+    if is_counted:
+        query = query.where(done.reason != Reason.KEPT_LAST.value)
+    return connection.execute(query.order_by(done.ordinal.desc()).limit(1)).first()
+
+
+def _is_of(done: Row[Any] | None, result: Reading | NotEvaluated) -> bool:
+    """Whether an evaluation was of this very input, under the same version of the rule."""
+    wanted = (_input_id(result), result.rule_version)
+    return done is not None and (done.input_id, done.rule_version) == wanted
+
+
+def _is_late(before: Incident | None, counted: Row[Any] | None, now: datetime) -> bool:
+    """Whether something judged already is newer: what was true earlier must not overturn it."""
+    seen = [] if counted is None else [counted.at]
+    if before is not None:
+        seen += [at for at in (before.read_at, before.changed_at) if at is not None]
+    return any(now < at for at in seen)
+
+
+def _uncounted(incident: Incident) -> Incident:
+    """The incident before its last reading was counted, so that the same one can be counted again."""
+    return replace(
+        incident,
+        true_runs=max(0, incident.true_runs - 1),
+        clear_runs=max(0, incident.clear_runs - 1),
+        lower_runs=max(0, incident.lower_runs - 1),
+    )
+
+
+def _write_evaluation(
+    connection: Connection, last: Row[Any] | None, decision: Decision, **values: object
+) -> None:
+    after = decision.incident
+    connection.execute(
+        insert(evaluation).values(
+            ordinal=1 if last is None else last.ordinal + 1,
+            reason=decision.reason.value,
+            incident_id=None if after is None else after.id,
+            **values,
+        )
+    )
+
+
+def _reroute(connection: Connection, book: str | None, route: str, channel: str) -> None:
+    """Send what waits or was given up to this channel, unless its message may stand in another."""
+    root = outbox.alias("root")
+    movable = (OutboxState.PENDING.value, OutboxState.DEAD.value)
+    may_stand = exists().where(
+        root.c.incident_id == outbox.c.incident_id,
+        root.c.kind == EntryKind.ROOT.value,
+        root.c.state.not_in(movable),
+    )
+    connection.execute(
+        update(outbox)
+        .where(
+            outbox.c.route == route,
+            outbox.c.state.in_(movable),
+            ~may_stand,
+            *of_book(book),
+        )
+        .values(channel=channel)
+    )
 
 
 def _input_id(result: Reading | NotEvaluated) -> str:

@@ -167,7 +167,6 @@ def revived() -> dict[str, Any]:
         "state": OutboxState.PENDING.value,
         "attempts": 0,
         "looks": 0,
-        "is_text_only": False,
         "not_before": AT_ONCE,
         "lease_until": None,
         "unknown_at": None,
@@ -186,7 +185,11 @@ def read_entry(connection: Connection, key: int, *, with_image: bool = True) -> 
     columns = [column for column in outbox.c if with_image or column is not outbox.c.image]
     known_channel = (
         select(same.c.receipt_channel)
-        .where(same.c.channel == outbox.c.channel, same.c.receipt_channel.is_not(None))
+        .where(
+            same.c.channel == outbox.c.channel,
+            # An answer without its channel left the route's own word there: nothing was learnt.
+            same.c.receipt_channel != same.c.channel,
+        )
         .order_by(same.c.id.desc())
         .limit(1)
         .scalar_subquery()
@@ -222,7 +225,6 @@ def read_entry(connection: Connection, key: int, *, with_image: bool = True) -> 
         state=OutboxState(row.state),
         attempts=row.attempts,
         looks=row.looks,
-        is_text_only=row.is_text_only,
         is_repeat_possible=row.is_repeat_possible,
         created_at=row.created_at,
         not_before=row.not_before,

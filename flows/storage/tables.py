@@ -216,13 +216,15 @@ evaluation = Table(
     Column("id", Integer, primary_key=True),
     Column("book", String(80), nullable=False),
     Column("fingerprint", String(80), nullable=False),
+    Column("ordinal", Integer, nullable=False),
     Column("input_id", String(120), nullable=False),
     Column("rule_version", String(80), nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Column("reason", String(30), nullable=False),
     Column("incident_id", String(40), ForeignKey("incident.id"), nullable=True, index=True),
     Column("payload", Text, nullable=False),
-    UniqueConstraint("book", "fingerprint", "input_id", "rule_version"),
+    # Not unique by input: a limit changed and changed back makes the same input count again.
+    UniqueConstraint("book", "fingerprint", "ordinal"),
 )
 
 transition = Table(
@@ -259,7 +261,6 @@ outbox = Table(
     Column(
         "looks", Integer, nullable=False
     ),  # conclusive looks that did not find it, since UNKNOWN
-    Column("is_text_only", Boolean, nullable=False),
     Column("is_repeat_possible", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("not_before", UtcDateTime, nullable=False),

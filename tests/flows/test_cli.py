@@ -197,7 +197,8 @@ def test_alerts_of_an_empty_book_are_none(capsys):
     assert cli.main(["alerts", "list", "--json"]) == 0
     assert answer(capsys) == {"book": "live", "incidents": []}
     assert cli.main(["alerts", "list"]) == 0
-    assert "No open incident" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "No open incident. No rule has been judged yet" in said
 
 
 def test_an_unknown_incident_is_refused(capsys):

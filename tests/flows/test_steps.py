@@ -14,6 +14,7 @@ from alerts.lifecycle import Reason, State
 from flows import steps
 from flows.catalog import REFERENCE
 from flows.errors import LodestoneError, SettingsError, SourceError
+from flows.report import render
 from flows.settings import load_settings
 from flows.wiring import build
 from forecasting.results import quantile
@@ -237,12 +238,10 @@ def test_a_setting_that_leads_nowhere_is_refused_at_start_by_name(tmp_path, vari
     assert variable in str(caught.value)
 
 
-def test_a_slack_address_that_would_show_the_token_is_refused_without_showing_it(tmp_path):
+def test_a_slack_address_that_is_none_is_refused_without_showing_the_token(tmp_path):
     with pytest.raises(SettingsError, match="LODESTONE_SLACK_BASE_URL") as caught:
         open_service(
-            tmp_path,
-            LODESTONE_SLACK_TOKEN="xoxb-secret",
-            LODESTONE_SLACK_BASE_URL="http://slack.example/api/",
+            tmp_path, LODESTONE_SLACK_TOKEN="xoxb-secret", LODESTONE_SLACK_BASE_URL="slack"
         )
     assert "xoxb-secret" not in str(caught.value)
 
@@ -310,6 +309,74 @@ def test_an_incident_whose_rule_is_gone_is_withdrawn(tmp_path):
     assert Reason.WITHDRAWN in {d.reason for d in after.decisions}
 
 
+def test_an_old_projection_is_not_judged_as_todays(tmp_path):
+    service = open_service(tmp_path)
+    june = steps.moment(service, JUNE, live=False)
+    steps.ingest(service, june)
+    run_all(service, june)
+    later = steps.moment(service, date(2026, 2, 20), live=False)
+    report = steps.raise_alerts(service, later, run_id="later")
+    service.close()
+    assert not any(i.type == "shortfall" for i in report.incidents)
+    assert any("india-ndfeb was not judged" in line for line in report.unjudged)
+
+
+def test_a_forecast_that_has_not_seen_the_newest_price_does_not_speak(tmp_path):
+    service = open_service(tmp_path)
+    june = steps.moment(service, JUNE, live=False)
+    steps.ingest(service, june)
+    steps.forecast(service, june, run_id="june")
+    later = steps.stored_forecasts(service, steps.moment(service, date(2025, 9, 5), live=False))
+    service.close()
+    assert "dy_oxide" not in {one.series for one in later.forecasts}
+    assert (
+        later.refused["dy_oxide"] == "the last forecast saw data to 2025-05-01, known is 2025-08-01"
+    )
+
+
+def test_a_month_at_a_twentieth_of_the_one_before_is_kept_and_fires(tmp_path):
+    folder = tmp_path / "snapshot"
+    shutil.copytree(Path(str(REFERENCE)) / "snapshot", folder)
+    exports = folder / "exports_monthly.csv"
+    text = exports.read_text()
+    assert ",2025-04,2629,t," in text
+    exports.write_text(text.replace(",2025-04,2629,t,", ",2025-04,250,t,"))
+    service = open_service(tmp_path / "home", LODESTONE_SNAPSHOT_DIR=str(folder))
+    at = steps.moment(service, date(2025, 5, 25), live=False)
+    ingested = steps.ingest(service, at, "trade")
+    report = steps.raise_alerts(service, at, run_id="r")
+    service.close()
+    assert ingested.counts["quarantined"] == 0
+    assert [i.subject for i in report.incidents if i.type == "volume_drop"] == ["cn_magnet_exports"]
+
+
+def test_a_subject_taken_out_of_a_rule_does_not_stay_open(tmp_path):
+    service = open_service(tmp_path)
+    at = steps.moment(service, JUNE, live=False)
+    steps.ingest(service, at)
+    before = run_all(service, at)
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "rules.toml").write_text("[rules.magnet-shortfall]\nhorizon_months = 5\n")
+    changed = open_service(tmp_path, LODESTONE_CONFIG_DIR=str(config))
+    after = steps.raise_alerts(changed, at, run_id="changed")
+    changed.close()
+    service.close()
+    india = [i for i in after.incidents if i.subject == "india-ndfeb"]
+    assert any(i.subject == "india-ndfeb" for i in before.incidents)
+    assert len(india) == 1
+
+
+def test_silence_says_whether_anybody_looked(tmp_path):
+    service = open_service(tmp_path)
+    at = steps.moment(service, None, live=False)
+    assert "No rule has been judged yet" in render(steps.outlook(service, at))
+    service.runs.start("run", at.book, at.known_at, at.known_at)
+    service.runs.step("run", steps.RAISE_STEP, 0.1, {"evaluated": 9, "not_evaluated": 2})
+    assert "2 of 9 subjects could not be judged" in render(steps.outlook(service, at))
+    service.close()
+
+
 # --- the outlook -------------------------------------------------------------------------
 
 
@@ -328,13 +395,10 @@ def test_the_outlook_is_one_page_that_refers_to_nothing_else(past, tmp_path):
 
 
 def test_the_outlook_shows_what_sources_say_as_text_and_never_as_markup(past, tmp_path):
-    hostile = replace(past, catalog=past.catalog)
     at = steps.moment(past, JUNE, live=False)
-    shown = steps.outlook(hostile, at)
+    shown = steps.outlook(past, at)
     incident = shown.incidents[0]
     evil = replace(incident.reading, headline="<script>alert(1)</script> & more")
-    from flows.report import render
-
     page = render(replace(shown, incidents=[replace(incident, reading=evil)]))
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in page

@@ -132,6 +132,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("book", sa.String(length=80), nullable=False),
         sa.Column("fingerprint", sa.String(length=80), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
         sa.Column("input_id", sa.String(length=120), nullable=False),
         sa.Column("rule_version", sa.String(length=80), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
@@ -145,9 +146,8 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "book",
             "fingerprint",
-            "input_id",
-            "rule_version",
-            name=op.f("uq_evaluation_book_fingerprint_input_id_rule_version"),
+            "ordinal",
+            name=op.f("uq_evaluation_book_fingerprint_ordinal"),
         ),
     )
     op.create_index(op.f("ix_evaluation_incident_id"), "evaluation", ["incident_id"], unique=False)
@@ -189,7 +189,6 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=10), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("looks", sa.Integer(), nullable=False),
-        sa.Column("is_text_only", sa.Boolean(), nullable=False),
         sa.Column("is_repeat_possible", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=False),
