@@ -11,10 +11,10 @@ from alerts.ruleset import Ruleset, load_ruleset
 from alerts.slack import DEFAULT_BASE_URL, SlackSender
 from flows.catalog import REFERENCE, Catalog, load_catalog
 from flows.errors import LodestoneError, SettingsError
+from flows.service import Service
 from flows.settings import Settings
 from flows.sources import open_sources
 from flows.sources.source import Source
-from flows.steps import Service
 from flows.storage.database import open_database
 from flows.storage.forecasts import ForecastStore
 from flows.storage.ledger import SqlLedger
