@@ -170,6 +170,9 @@ class _Delivery:
                 return
 
     def _send(self, entry: OutboxEntry) -> None:
+        if why := _out_of_reach(entry):
+            self._ledger.mark_skipped(entry, why, now=self._now())
+            return
         try:
             receipt = self._try(entry)
         except NotAppliedError as error:
@@ -220,17 +223,17 @@ class _Delivery:
             content.text,
             content.blocks,
             entry.delivery_key,
-            thread_ts=entry.root.ts,
+            # A root whose ts Slack kept to itself has no thread: better beside it than not at all.
+            thread_ts=entry.root.ts or None,
         )
 
     def _content(self, entry: OutboxEntry) -> Rendered:
         message = repeat_marked(entry.message) if entry.is_repeat_possible else entry.message
         try:
-            content = self._render(message)
+            return self._render(message)
         except (LookupError, TypeError, ValueError, AttributeError):
             # A message written by another version must still be told, if only in plain words.
             return plain_text(message)
-        return Rendered(_short(content.text)) if entry.is_text_only else content
 
     def _not_applied(self, entry: OutboxEntry, error: NotAppliedError) -> None:
         if entry.kind is EntryKind.CHART and entry.attempts >= CHART_ATTEMPTS:
@@ -288,7 +291,7 @@ class _Delivery:
         if entry.root is None:
             return None
         return self._sender.find(
-            entry.root.channel_id, entry.delivery_key, since=since, thread_ts=entry.root.ts
+            entry.root.channel_id, entry.delivery_key, since=since, thread_ts=entry.root.ts or None
         )
 
     def _not_found(self, entry: OutboxEntry) -> None:
@@ -300,11 +303,17 @@ class _Delivery:
             self._ledger.release(entry, not_before=self._now(), error=entry.error)
 
     def _blind(self, entry: OutboxEntry, error: DeliveryError) -> None:
-        """The channel may not be read. After the window it is said again, marked as a possible repeat."""
+        """The channel may not be read. After the window it is said again, marked as a possible repeat.
+
+        Once: an answer that is unclear again says something about Slack, and more posts would not
+        make it clearer.
+        """
         if self._now() < self._proof_at(entry):
             self._look_again(entry, error.reason, was_conclusive=False)
         elif entry.kind is EntryKind.CHART:
             self._ledger.mark_dead(entry, _gave_up(entry, error), now=self._now())
+        elif entry.is_repeat_possible:
+            self._ledger.mark_dead(entry, _sent_twice(error), now=self._now())
         else:
             self._ledger.release(
                 entry, not_before=self._now(), error=error.reason, is_repeat_possible=True
@@ -337,6 +346,22 @@ def _gave_up(entry: OutboxEntry, error: DeliveryError | None = None) -> str:
     reason = error.reason if error else entry.error
     tries = "1 attempt" if entry.attempts == 1 else f"{entry.attempts} attempts"
     return f"the chart could not be shown ({tries}; the text stands): {reason}"
+
+
+def _sent_twice(error: DeliveryError) -> str:
+    return (
+        "sent twice, and no answer said whether it arrived; the channel can't be searched "
+        f"({error.reason}): look there, and redrive it only if it is missing"
+    )
+
+
+def _out_of_reach(entry: OutboxEntry) -> str:
+    """Why an entry can't be shown whatever is tried; empty if it can."""
+    needs_ts = entry.kind in (EntryKind.EDIT, EntryKind.CHART)
+    if needs_ts and entry.root is not None and not entry.root.ts:
+        what = "edited" if entry.kind is EntryKind.EDIT else "given a chart"
+        return f"Slack took the message without saying where it stands: it can't be {what}"
+    return ""
 
 
 def _short(text: str) -> str:

@@ -26,6 +26,7 @@ class OutboxState(enum.StrEnum):
     SENT = "SENT"
     UNKNOWN = "UNKNOWN"  # it may or may not be in the channel: looked for before it is sent again
     DEAD = "DEAD"  # an operator must act
+    SKIPPED = "SKIPPED"  # it can't be shown, and nothing is lost by it; the row says why
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,11 @@ Compose = Callable[[Decision], Sequence[NewEntry]]
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Where a message stands in Slack: channel id (never a name) and ts. `ts` may be empty for charts."""
+    """Where a message stands in Slack: channel id and ts, as far as Slack said them.
+
+    Without an id it is the channel as the route says it. Without a ts (usual for charts) it stands
+    there, but can't be edited and has no thread.
+    """
 
     channel_id: str
     ts: str
@@ -73,8 +78,9 @@ class OutboxEntry:
     state: OutboxState
     attempts: int
     looks: int
-    is_text_only: bool
-    is_repeat_possible: bool
+    is_repeat_possible: (
+        bool  # sent again without proof that it was not there: done once, never twice
+    )
     created_at: datetime
     not_before: datetime
     lease_until: datetime | None
@@ -113,13 +119,13 @@ class Ledger(Protocol):
         self, entry: OutboxEntry, error: str, *, now: datetime, look_at: datetime
     ) -> None: ...
     def mark_dead(self, entry: OutboxEntry, error: str, *, now: datetime) -> None: ...
+    def mark_skipped(self, entry: OutboxEntry, why: str, *, now: datetime) -> None: ...
     def release(
         self,
         entry: OutboxEntry,
         *,
         not_before: datetime,
         error: str = "",
-        is_text_only: bool = False,
         is_repeat_possible: bool = False,
     ) -> None: ...
     def look_again(

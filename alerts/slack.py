@@ -136,8 +136,9 @@ class SlackSender:
                 ).data
             ),
         )
-        receipt = _receipt(answer)
-        self._channel_ids[channel] = receipt.channel_id
+        receipt = _receipt(answer, channel)
+        if receipt.channel_id != channel:
+            self._channel_ids[channel] = receipt.channel_id
         return receipt
 
     def edit(
@@ -145,11 +146,12 @@ class SlackSender:
     ) -> None:
         """Make a message look like this. `delivery_key` is the one that it was posted with."""
         plain = _blocks(blocks)
+        channel_id = self._known_id(receipt.channel_id)
         self._call(
             "chat.update",
             lambda: (
                 self._client.chat_update(
-                    channel=receipt.channel_id,
+                    channel=channel_id,
                     ts=receipt.ts,
                     text=text,
                     blocks=plain,  # an empty list takes the old ones away
@@ -174,6 +176,7 @@ class SlackSender:
             )
             address, file_id = str(place.get("upload_url", "")), str(place.get("file_id", ""))
             self._call("the upload", lambda: self._send_bytes(address, image))
+            channel_id = self._known_id(root.channel_id)
         except UnclearError as error:
             reason = error.reason
         else:
@@ -182,12 +185,12 @@ class SlackSender:
                 lambda: (
                     self._client.files_completeUploadExternal(
                         files=[{"id": file_id, "title": _title(alt)}],
-                        channel_id=root.channel_id,
+                        channel_id=channel_id,
                         thread_ts=root.ts,
                     ).data
                 ),
             )
-            return Receipt(root.channel_id, _shared_ts(answer, root.channel_id))
+            return Receipt(channel_id, _shared_ts(answer, channel_id))
         raise NotAppliedError(reason)
 
     def find(
@@ -199,14 +202,22 @@ class SlackSender:
         cursor: str | None = None
         for _ in range(_PAGES):
             page = self._read(channel_id, oldest, cursor, thread_ts)
-            for message in page.get("messages") or ():
+            messages = page.get("messages")
+            if not isinstance(messages, list):
+                # "ok" alone is no look into the channel: silence about messages proves nothing.
+                reason = "the channel's history came without its messages"
+                raise UnclearError(reason)
+            for message in map(_mapping, messages):
                 if _carries(message, delivery_key):
                     return Receipt(channel_id, str(message.get("ts", "")))
-            cursor = (page.get("response_metadata") or {}).get("next_cursor") or None
+            cursor = _mapping(page.get("response_metadata")).get("next_cursor") or None
+            if cursor is None and page.get("has_more"):
+                reason = "the channel's history has more messages and no way to them"
+                raise UnclearError(reason)
             if cursor is None:
                 return None
-        message_text = "the channel has too many messages to look through"
-        raise UnclearError(message_text)
+        reason = "the channel has too many messages to look through"
+        raise UnclearError(reason)
 
     def _read(
         self, channel_id: str, oldest: str, cursor: str | None, thread_ts: str | None
@@ -250,16 +261,23 @@ class SlackSender:
         cursor: str | None = None
         for _ in range(_PAGES):
             page = self._listed(cursor)
-            for each in page.get("channels") or ():
-                if each.get("name") == name:
-                    found = str(each.get("id", ""))
+            for each in map(_mapping, page.get("channels") or ()):
+                if each.get("name") == name and each.get("id"):
+                    found = str(each["id"])
                     self._channel_ids[channel] = found
                     return found
-            cursor = (page.get("response_metadata") or {}).get("next_cursor") or None
+            cursor = _mapping(page.get("response_metadata")).get("next_cursor") or None
             if cursor is None:
                 break
         # Not listed: perhaps a private one. Slack's own answer to the name will say so.
         return channel
+
+    def _known_id(self, channel: str) -> str:
+        """The id if it can be known: a post may have been answered without its channel."""
+        try:
+            return self._channel_id(channel)
+        except RefusedError:
+            return channel  # channels may not be listed: Slack's own answer to the name will say so
 
     def _listed(self, cursor: str | None) -> dict[str, Any]:
         return self._call(
@@ -434,29 +452,34 @@ def _retry_after(headers: Mapping[str, Any]) -> float:
 # --- answers --------------------------------------------------------------------
 
 
-def _receipt(answer: Mapping[str, Any]) -> Receipt:
+def _receipt(answer: Mapping[str, Any], channel: str) -> Receipt:
+    """Where a post stands, as far as Slack says it: its "ok" alone proves that it was taken."""
     channel_id, ts = answer.get("channel"), answer.get("ts")
-    if not isinstance(channel_id, str) or not isinstance(ts, str) or not ts:
-        message = "chat.postMessage: an answer without channel and ts"
-        raise UnclearError(message)
-    return Receipt(channel_id, ts)
+    return Receipt(
+        channel_id if isinstance(channel_id, str) and channel_id else channel,
+        ts if isinstance(ts, str) else "",
+    )
 
 
 def _carries(message: Mapping[str, Any], delivery_key: str) -> bool:
-    payload = (message.get("metadata") or {}).get("event_payload") or {}
+    payload = _mapping(_mapping(message.get("metadata")).get("event_payload"))
     if payload.get("delivery_key") == delivery_key:
         return True
     name = _file_name(delivery_key)
-    files = message.get("files") or ()
-    return any(file.get("name") == name for file in files)
+    return any(file.get("name") == name for file in map(_mapping, message.get("files") or ()))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    """A part of an answer that should be an object; empty if it is anything else."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _shared_ts(answer: Mapping[str, Any], channel_id: str) -> str:
     """The ts of the message that holds the file, where Slack says it; often it does not."""
-    for file in answer.get("files") or ():
-        shares = file.get("shares") or {}
+    for file in map(_mapping, answer.get("files") or ()):
+        shares = _mapping(file.get("shares"))
         for kind in ("public", "private"):
-            for share in (shares.get(kind) or {}).get(channel_id) or ():
+            for share in map(_mapping, _mapping(shares.get(kind)).get(channel_id) or ()):
                 return str(share.get("ts", ""))
     return ""
 

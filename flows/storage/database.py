@@ -27,11 +27,11 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writer = engine.execution_options(lodestone_begin="BEGIN IMMEDIATE")
-        # SQLite's readers see one moment by themselves; elsewhere each query would see its own.
+        # SQLite's readers see one moment by themselves; in PostgreSQL each query would see its own.
         self._reader = (
-            engine
-            if engine.dialect.name == "sqlite"
-            else engine.execution_options(isolation_level="REPEATABLE READ")
+            engine.execution_options(isolation_level="REPEATABLE READ")
+            if engine.dialect.name == "postgresql"
+            else engine
         )
         self.place = _place(engine.url)
 
@@ -143,12 +143,11 @@ def _parsed(url: str) -> URL:
     """The parts of a URL; one that is none is refused without a word of it: it may hold a password."""
     try:
         parsed = make_url(url)
-        # Written as it is, an @ in a password makes its rest a part of the host's name.
-        is_whole = "@" not in (parsed.host or "")
     except (ArgumentError, ValueError):  # the port, for one, must be a number
-        is_whole = False
-    if not is_whole:
         raise DatabaseUnusableError(_NO_URL) from None
+    # Written as it is, an @ in a password makes its rest a part of the host's name.
+    if "@" in (parsed.host or ""):
+        raise DatabaseUnusableError(_NO_URL)
     return parsed
 
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, insert, select
+from sqlalchemy import Connection, insert, select
 
 from flows.storage.database import Database
 from flows.storage.plain import from_text, pack_paths, to_text, unpack_paths
@@ -35,58 +35,34 @@ class ForecastStore:
             else:
                 _save_projection(connection, result, known_at, made_at, run_id)
 
-    def forecast(self, forecast_id: str) -> SeriesForecast | None:
-        """The forecast of that id."""
-        return self._one_forecast(select(forecast).where(forecast.c.forecast_id == forecast_id))
-
     def latest_forecast(self, series: str, known_at: datetime) -> SeriesForecast | None:
         """What was said last about a series, as known at a moment."""
         use = forecast_use.c
-        return self._one_forecast(
+        query = (
             select(forecast)
             .join(forecast_use)
             .where(use.series == series, use.known_at <= known_at)
             .order_by(use.known_at.desc(), use.made_at.desc(), use.id.desc())
             .limit(1)
         )
-
-    def projection(self, projection_id: str) -> MarketProjection | None:
-        """The projection of that id."""
-        return self._one_projection(
-            select(projection).where(projection.c.projection_id == projection_id)
-        )
-
-    def latest_projection(
-        self, market: str, scenario: str, known_at: datetime
-    ) -> MarketProjection | None:
-        """What was said last about a market under a scenario, as known at a moment."""
-        use = projection_use.c
-        return self._one_projection(
-            select(projection)
-            .join(projection_use)
-            .where(use.market == market, use.scenario == scenario, use.known_at <= known_at)
-            .order_by(use.known_at.desc(), use.made_at.desc(), use.id.desc())
-            .limit(1)
-        )
-
-    def run_forecasts(self, run_id: str) -> tuple[SeriesForecast, ...]:
-        """Every forecast one run said, in the order it said them."""
-        use = forecast_use.c
-        query = select(forecast).join(forecast_use).where(use.run_id == run_id).order_by(use.id)
-        with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        return tuple(
-            from_text(SeriesForecast, row.payload, paths=unpack_paths(row.paths)) for row in rows
-        )
-
-    def _one_forecast(self, query: Select[tuple[object, ...]]) -> SeriesForecast | None:
         with self._database.reading() as connection:
             row = connection.execute(query).first()
         if row is None:
             return None
         return from_text(SeriesForecast, row.payload, paths=unpack_paths(row.paths))
 
-    def _one_projection(self, query: Select[tuple[object, ...]]) -> MarketProjection | None:
+    def latest_projection(
+        self, market: str, scenario: str, known_at: datetime
+    ) -> MarketProjection | None:
+        """What was said last about a market under a scenario, as known at a moment."""
+        use = projection_use.c
+        query = (
+            select(projection)
+            .join(projection_use)
+            .where(use.market == market, use.scenario == scenario, use.known_at <= known_at)
+            .order_by(use.known_at.desc(), use.made_at.desc(), use.id.desc())
+            .limit(1)
+        )
         with self._database.reading() as connection:
             row = connection.execute(query).first()
         if row is None:

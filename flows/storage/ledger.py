@@ -443,9 +443,7 @@ class SqlLedger:
                     update(outbox_pause).where(mine).values(until=until, reason=reason)
                 )
 
-    def redrive(
-        self, book: str | None = None, channels: Mapping[str, str] | None = None
-    ) -> int:
+    def redrive(self, book: str | None = None, channels: Mapping[str, str] | None = None) -> int:
         """After a repair: try everything that was given up once more, now. Returns how many.
 
         `channels` says where each route leads now: what has no message in a channel yet goes there.

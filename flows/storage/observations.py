@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from flows.storage.database import Database
 from flows.storage.tables import ingest_run, observation, quarantine
@@ -36,14 +36,6 @@ class Counts:
     new: int = 0  # first value of its period
     revised: int = 0  # a further vintage of a period already known
     unchanged: int = 0  # said nothing that was not known
-
-
-@dataclass(frozen=True, slots=True)
-class Newest:
-    """How far a series reaches: its last period, and when its last vintage became known."""
-
-    period: date
-    known_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +111,6 @@ class ObservationStore:
             ObservedPoint(row.period, row.value, row.known_at, row.source_id, row.confidence)
             for row in latest.values()
         )
-
-    def newest(self, series: Iterable[str], known_at: datetime) -> dict[str, Newest]:
-        """Last period and last vintage of each series at that moment; empty series are left out."""
-        found = observation.c
-        query = (
-            select(found.series, func.max(found.period), func.max(found.known_at))
-            .where(found.series.in_(list(series)), found.known_at <= known_at)
-            .group_by(found.series)
-        )
-        with self._database.reading() as connection:
-            return {
-                name: Newest(period, seen) for name, period, seen in connection.execute(query).all()
-            }
 
     def vintages(self, series: str, period: date) -> tuple[tuple[datetime, float], ...]:
         """Everything ever said about one period, oldest first."""

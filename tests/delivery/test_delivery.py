@@ -245,11 +245,7 @@ def test_a_root_that_never_arrived_is_posted_with_the_newest_text(ledger, slack,
 def test_a_channel_that_may_not_be_read_gets_a_marked_repeat_after_the_window(
     ledger, slack, sender, clock
 ):
-    slack.workspace.disabled |= {
-        "conversations.history",
-        "conversations.list",
-        "conversations.replies",
-    }
+    nobody_may_look(slack)
     slack.fail("chat.postMessage", Fault("lost", applied=False))
     record(ledger, make_reading(1))
     start = clock.at
@@ -259,6 +255,136 @@ def test_a_channel_that_may_not_be_read_gets_a_marked_repeat_after_the_window(
     assert clock.at - start >= WINDOW
     (message,) = slack.workspace.messages
     assert "Possible repeat" in message.text
+
+
+def nobody_may_look(slack: StandIn) -> None:
+    slack.workspace.disabled |= {
+        "conversations.history",
+        "conversations.list",
+        "conversations.replies",
+    }
+
+
+@pytest.mark.parametrize("fault", UNCLEAR, ids=lambda f: f"{f.kind}-{f.applied}-{f.status}")
+def test_an_alert_is_never_posted_more_than_twice_where_nobody_may_look(
+    ledger, slack, sender, clock, fault
+):
+    nobody_may_look(slack)
+    slack.fail("chat.postMessage", *[replace(fault) for _ in range(20)])
+    record(ledger, make_reading(1))
+    record(ledger, make_reading(1, "tb_oxide"))
+    report = until_rest(ledger, sender, clock)
+    assert len(slack.calls("chat.postMessage")) == 4
+    assert (report.dead, report.next_due_at) == (2, None)
+    assert "sent twice, and no answer said whether it arrived" in report.problems[0]
+    for entry in ledger.entries():
+        assert len(slack.workspace.with_key(entry.delivery_key)) <= 2
+
+
+def test_a_reply_is_never_posted_more_than_twice_where_nobody_may_look(
+    ledger, slack, sender, clock
+):
+    nobody_may_look(slack)
+    record(ledger, make_reading(1))
+    run(ledger, sender, clock)
+    slack.fail("chat.postMessage", *[Fault("error", error="internal_error") for _ in range(20)])
+    record(ledger, clear(2), NOON + timedelta(hours=1))
+    report = until_rest(ledger, sender, clock)
+    (root,) = slack.workspace.roots()
+    assert len(slack.workspace.thread(root.ts)) == 2
+    assert report.dead == 1
+
+
+def test_each_redrive_of_what_was_sent_twice_is_one_more_post(ledger, slack, sender, clock):
+    nobody_may_look(slack)
+    slack.fail("chat.postMessage", *[Fault("error", error="internal_error") for _ in range(20)])
+    record(ledger, make_reading(1))
+    until_rest(ledger, sender, clock)
+    ledger.redrive()
+    assert until_rest(ledger, sender, clock).dead == 1
+    assert len(slack.calls("chat.postMessage")) == 3
+
+
+def test_a_worker_that_dies_twice_where_nobody_may_look_leaves_two_posts(
+    ledger, slack, sender, clock
+):
+    nobody_may_look(slack)
+    record(ledger, make_reading(1))
+    for _ in range(3):  # posted, and dead before the answer was written down
+        entry = ledger.claim(None, clock.at, timedelta(seconds=1))
+        if entry is not None:
+            sender.post(entry.channel, "posted", [], entry.delivery_key)
+        clock.forward(2)
+        run(ledger, sender, clock, at_most=0)
+        clock.forward(WINDOW.total_seconds())
+        run(ledger, sender, clock, at_most=0)
+    assert len(slack.workspace.messages) == 2
+    assert run(ledger, sender, clock).dead == 1
+
+
+def test_a_history_without_messages_never_leads_to_a_second_post(ledger, slack, sender, clock):
+    slack.without["conversations.history"] = {"messages"}
+    slack.fail("chat.postMessage", *[Fault("error", error="internal_error") for _ in range(20)])
+    record(ledger, make_reading(1))
+    report = until_rest(ledger, sender, clock)
+    assert len(slack.workspace.messages) == 1
+    assert report.unknown == 1
+    assert "without its messages" in report.problems[0]
+    slack.without.clear()
+    assert until_rest(ledger, sender, clock).is_drained
+    at_rest(ledger, slack)
+
+
+def test_a_slack_that_says_only_ok_shows_each_alert_and_each_turn_of_it_once(
+    ledger, slack, sender, clock
+):
+    slack.answers_only_ok = True
+    record(ledger, make_reading(1), compose=with_chart)
+    report = until_rest(ledger, sender, clock)
+    assert (report.is_drained, report.sent, report.dead_charts) == (True, 1, 0)
+    record(ledger, make_reading(2), NOON + timedelta(hours=1))
+    assert until_rest(ledger, sender, clock).is_drained
+    record(ledger, clear(3), NOON + timedelta(hours=2))
+    assert until_rest(ledger, sender, clock).is_drained
+    # Without a ts nothing can be edited or stand in a thread; the turn is told beside it.
+    shown = [message.text for message in slack.workspace.roots("#alerts")]
+    assert [text.split()[0] for text in shown] == ["dy_oxide:", "RESOLVED"]
+    assert len(slack.workspace.messages) == 2
+    kept = {(entry.kind.value, entry.state.value) for entry in ledger.entries()}
+    assert kept == {
+        ("root", "SENT"),
+        ("chart", "SKIPPED"),
+        ("edit", "SKIPPED"),
+        ("reply", "SENT"),
+    }
+    assert not slack.calls("chat.update")
+
+
+def test_a_reply_beside_a_root_without_a_ts_is_looked_for_in_the_channel(
+    ledger, slack, sender, clock
+):
+    slack.without["chat.postMessage"] = {"ts"}
+    record(ledger, make_reading(1))
+    run(ledger, sender, clock)
+    slack.fail("chat.postMessage", Fault("lost", applied=True))
+    record(ledger, clear(2), NOON + timedelta(hours=1))
+    assert until_rest(ledger, sender, clock).is_drained
+    assert len(slack.workspace.messages) == 2
+
+
+def test_a_slack_that_leaves_out_the_channel_is_edited_and_threaded_as_ever(
+    ledger, slack, sender, clock
+):
+    slack.without["chat.postMessage"] = {"channel"}
+    record(ledger, make_reading(1), compose=with_chart)
+    until_rest(ledger, sender, clock)
+    record(ledger, clear(2), NOON + timedelta(hours=1))
+    # Another process: what was learnt of channels is gone.
+    again = SlackSender(TOKEN, slack.api_url, timeout_seconds=2)
+    assert until_rest(ledger, again, clock).is_drained
+    (root,) = slack.workspace.roots()
+    assert "RESOLVED" in root.text
+    assert len(slack.workspace.thread(root.ts)) == 2
 
 
 def test_trouble_while_looking_keeps_the_entry_unclear_and_visible(ledger, slack, sender, clock):
@@ -416,6 +542,16 @@ def test_a_refused_channel_is_told_with_its_mend_stops_nobody_and_is_redriven_on
     at_rest(ledger, slack)
 
 
+def test_a_corrected_route_is_what_a_redrive_sends_to(ledger, slack, sender, clock):
+    slack.workspace.closed_channels["alerts"] = "channel_not_found"
+    record(ledger, make_reading(1), compose=with_chart)
+    assert run(ledger, sender, clock).dead == 1
+    assert ledger.redrive(channels={"buyers": "#right"}) == 1
+    assert until_rest(ledger, sender, clock).is_drained
+    (root,) = slack.workspace.roots("#right")
+    assert len(slack.workspace.thread(root.ts)) == 1
+
+
 def test_a_refused_token_stops_all_traffic_and_loses_nothing(ledger, slack, sender, clock):
     slack.workspace.tokens = {"another"}
     for number in range(3):
@@ -490,10 +626,18 @@ def test_a_chart_that_never_works_is_given_up_and_text_goes_on(
 def test_a_slack_that_knows_only_post_and_update_shows_every_alert(ledger, slack, sender, clock):
     slack.workspace.disabled |= set(slack.workspace.methods) - {"chat.postMessage", "chat.update"}
     record(ledger, make_reading(1), compose=with_chart)
+    assert until_rest(ledger, sender, clock).is_drained
     record(ledger, make_reading(2, severity=Severity.CRITICAL), compose=with_chart)
+    assert until_rest(ledger, sender, clock).is_drained
+    record(ledger, clear(3), NOON + timedelta(hours=1), compose=with_chart)
     report = until_rest(ledger, sender, clock)
-    assert report.is_drained
-    assert len(slack.workspace.roots()) == 1
+    assert (report.is_drained, report.dead_charts) == (True, 1)
+    (root,) = slack.workspace.roots()
+    assert root.text.startswith("dy_oxide: reading 3")
+    assert root.edited == 2
+    replies = [reply.text.split()[0] for reply in slack.workspace.thread(root.ts)]
+    assert replies == ["ESCALATED", "RESOLVED"]
+    assert [entry.error for entry in ledger.entries() if entry.kind.value != "chart"] == [""] * 5
 
 
 # --- the process dies -----------------------------------------------------------

@@ -246,11 +246,61 @@ def test_an_answer_that_is_not_json_text_is_unclear(slack, sender, caplog, capfd
     _assert_no_secret(caught.value, caplog, capfd)
 
 
-@pytest.mark.parametrize("body", [b"{}", b"[]", b'{"ok": true}', b'{"ok": false}', b"null", b""])
+@pytest.mark.parametrize("body", [b"{}", b"[]", b'{"ok": false}', b"null", b""])
 def test_an_answer_without_what_it_should_hold_is_unclear(slack, sender, body):
     slack.fail("chat.postMessage", Fault("html", body=body))
     with pytest.raises(UnclearError):
         post(sender)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"ok":true}', Receipt("#alerts", "")),
+        (b'{"ok":true,"ts":"1.5"}', Receipt("#alerts", "1.5")),
+        (b'{"ok":true,"channel":"C0000001"}', Receipt("C0000001", "")),
+        (b'{"ok":true,"channel":{"id":"C0000001"},"ts":null}', Receipt("#alerts", "")),
+    ],
+)
+def test_an_ok_proves_that_a_post_was_taken_whatever_else_is_missing(slack, sender, body, expected):
+    slack.fail("chat.postMessage", Fault("html", body=body))
+    assert post(sender) == expected
+
+
+def test_a_post_answered_without_its_channel_can_be_edited_and_given_a_chart(slack, sender):
+    slack.without["chat.postMessage"] = {"channel"}
+    root = post(sender)
+    assert root.channel_id == "#alerts"
+    sender.edit(root, "Resolved", [], "k-1")
+    sender.upload(root, PNG, "A chart", "k-2")
+    (message,) = slack.workspace.roots("#alerts")
+    assert message.text == "Resolved"
+    assert len(slack.workspace.thread(root.ts)) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"ok":true}',
+        b'{"ok":true,"messages":null}',
+        b'{"ok":true,"messages":{}}',
+        b'{"ok":true,"messages":[],"has_more":true}',
+    ],
+)
+@pytest.mark.parametrize("method", ["conversations.history", "conversations.replies"])
+def test_a_page_that_does_not_show_the_messages_is_no_proof_of_absence(slack, sender, body, method):
+    root = post(sender)
+    thread_ts = root.ts if method == "conversations.replies" else None
+    slack.fail(method, Fault("html", body=body))
+    with pytest.raises(UnclearError, match="history"):
+        sender.find(root.channel_id, "k-9", since=LONG_AGO, thread_ts=thread_ts)
+
+
+def test_a_page_with_odd_parts_is_read_as_far_as_it_can_be(slack, sender):
+    body = b"""{"ok":true,"response_metadata":"","messages":[null,"x",{"metadata":[]},{"files":[1]},
+        {"ts":"7.5","metadata":{"event_payload":{"delivery_key":"k-9"}}}]}"""
+    slack.fail("conversations.history", Fault("html", body=body))
+    assert sender.find("C0000001", "k-9", since=LONG_AGO) == Receipt("C0000001", "7.5")
 
 
 def test_a_missing_permission_is_named(slack, sender):

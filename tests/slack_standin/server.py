@@ -52,6 +52,8 @@ class StandIn:
         self.api_url = f"{self.url}/api/"
         self.workspace = Workspace(self.url)
         self.requests: list[Request] = []
+        self.without: dict[str, set[str]] = {}  # method -> parts left out of its answers
+        self.answers_only_ok = False  # every method does its work and says nothing more
         self._faults: dict[str, deque[Fault]] = {}
         self._lock = threading.Lock()
         self._server.stand_in = self
@@ -113,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         params = _params(self.headers.get("Content-Type") or "", body)
         token = token or params.pop("token", None)
         fault = stand_in.saw(Request(time.monotonic(), method, params, token))
-        self._answer(lambda: stand_in.workspace.call(method, params, token), fault)
+        self._answer(lambda: self._called(method, params, token), fault)
 
     def do_GET(self) -> None:
         place = urlsplit(self.path)
@@ -134,6 +136,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, "text/html; charset=utf-8", page)
         else:
             self._send(404, "text/plain", b"not here")
+
+    def _called(self, method: str, params: dict[str, Any], token: str | None) -> dict[str, Any]:
+        stand_in = self.server.stand_in
+        answer = stand_in.workspace.call(method, params, token)
+        if stand_in.answers_only_ok:
+            return {"ok": True}
+        left_out = stand_in.without.get(method, set())
+        return {part: value for part, value in answer.items() if part not in left_out}
 
     def _uploaded(self, key: str, body: bytes) -> None:
         self.server.stand_in.workspace.upload(key, body)

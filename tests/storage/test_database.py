@@ -3,8 +3,11 @@
 import sqlite3
 import threading
 import time
+import traceback
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from alembic import command
@@ -12,8 +15,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import insert, inspect, select, text
+from sqlalchemy import Engine, create_engine, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.pool import StaticPool
 
 from flows.errors import DatabaseUnusableError
 from flows.storage.database import MIGRATIONS, Database, open_database
@@ -173,6 +177,48 @@ def test_a_setting_that_is_no_database_is_told_without_its_password(bad: str):
     with pytest.raises(DatabaseUnusableError) as caught:
         open_database(bad)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "postgresql://u:pa@ss:w0rd@db/x",
+        "postgresql://u:pa@w0rd@db/x",
+        "postgresql://u:pa/ss@w0rd:db/x",
+        "postgresql+psycopg://u:w0rd@db:port/x",
+        "u:w0rd@db/x",
+    ],
+)
+def test_a_url_with_a_careless_password_is_refused_without_any_of_it(bad: str):
+    with pytest.raises(DatabaseUnusableError, match="%40") as caught:
+        open_database(bad)
+    told = "".join(traceback.format_exception_only(caught.value)) + repr(caught.value)
+    assert caught.value.__cause__ is None
+    assert not any(
+        part in told for part in ("u:", "pa@", "pa/", "w0rd", "ss@", "@db", "db/x", ":port")
+    )
+
+
+def test_a_password_among_the_options_is_not_told():
+    with pytest.raises(DatabaseUnusableError) as caught:
+        open_database("oracle://host/db?password=hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_readers_of_postgresql_see_one_moment(monkeypatch):
+    # Without a server: what the connection is asked for is all that is ours.
+    driver = SimpleNamespace(paramstyle="pyformat", __version__="1.31.2", Error=Exception)
+    engine = create_engine("postgresql+pg8000://host/db", module=driver, poolclass=StaticPool)
+    asked: list[str | None] = []
+    monkeypatch.setattr(
+        Engine,
+        "connect",
+        lambda self: (
+            asked.append(self.get_execution_options().get("isolation_level")) or nullcontext()
+        ),
+    )
+    with Database(engine).reading():
+        assert asked == ["REPEATABLE READ"]
 
 
 def test_a_missing_driver_is_told_without_the_password():

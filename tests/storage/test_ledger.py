@@ -7,12 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from alerts.ledger import EVERYTHING, UPLOADS, EntryKind, OutboxState, Receipt
 from alerts.lifecycle import Reason, State
-from alerts.rules import NotEvaluated, Severity
-from flows.storage.database import open_database
+from alerts.rules import NotEvaluated, RuleOptions, Severity
+from flows.storage.database import Database, open_database
 from flows.storage.ledger import SqlLedger
+from flows.storage.tables import evaluation
 from tests.delivery.helpers import (
     NOON,
     OPTIONS,
@@ -30,9 +32,14 @@ SOON = NOON + timedelta(seconds=1)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path):
-    with new_database(tmp_path) as database:
-        yield SqlLedger(database)
+def database(tmp_path: Path):
+    with new_database(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ledger(database: Database):
+    return SqlLedger(database)
 
 
 def waiting(ledger: SqlLedger):
@@ -69,11 +76,127 @@ def test_the_same_input_is_evaluated_once(ledger):
     assert len(ledger.entries()) == 1
 
 
-def test_an_older_input_seen_again_after_a_newer_one_changes_nothing(ledger):
+def evaluations(database: Database) -> list[str]:
+    with database.reading() as connection:
+        query = select(evaluation.c.reason).order_by(evaluation.c.id)
+        return list(connection.scalars(query))
+
+
+def test_a_late_older_input_overturns_nothing_and_is_noted_once(ledger, database):
     record(ledger, make_reading(1))
-    record(ledger, clear(2))
-    assert record(ledger, make_reading(1)).reason is Reason.ALREADY_EVALUATED
+    later = NOON + timedelta(hours=1)
+    ended = record(ledger, clear(2), later)
+    for _ in range(2):
+        for late in (make_reading(1), make_reading(3, severity=Severity.CRITICAL)):
+            kept = record(ledger, late)
+            assert (kept.reason, kept.incident) == (Reason.KEPT_LAST, ended.incident)
+            assert record(ledger, late).reason is Reason.KEPT_LAST
+        # What was judged last is not judged a second time because something late came between.
+        assert record(ledger, clear(2), later).reason is Reason.ALREADY_EVALUATED
     assert ledger.open_incidents("live") == ()
+    assert evaluations(database)[:4] == ["OPENED", "RESOLVED", "KEPT_LAST", "KEPT_LAST"]
+
+
+def test_a_late_crossing_opens_nothing_where_all_is_quiet_by_now(ledger):
+    record(ledger, clear(2), SOON)
+    assert record(ledger, make_reading(1), NOON).reason is Reason.KEPT_LAST
+    assert ledger.incidents("live") == ()
+
+
+def test_a_late_clear_input_does_not_end_what_is_open_by_now(ledger):
+    record(ledger, make_reading(2), SOON)
+    assert record(ledger, clear(1), NOON).reason is Reason.KEPT_LAST
+    assert len(ledger.open_incidents("live")) == 1
+
+
+def test_a_clock_set_back_does_not_judge_the_same_input_twice(ledger):
+    record(ledger, make_reading(1), SOON)
+    assert record(ledger, make_reading(1), NOON).reason is Reason.ALREADY_EVALUATED
+
+
+def test_a_limit_changed_and_changed_back_is_judged_each_time(ledger):
+    tight = make_reading(1)
+    loose = replace(clear(1), input_id=tight.input_id, rule_version="v2", limit=0.9)
+    reasons = [
+        record(ledger, result, NOON + timedelta(hours=hour)).reason
+        for hour, result in enumerate([tight, loose, loose, tight, tight])
+    ]
+    assert reasons == [
+        Reason.OPENED,
+        Reason.LIMIT_CHANGED,
+        Reason.ALREADY_EVALUATED,
+        Reason.OPENED,
+        Reason.ALREADY_EVALUATED,
+    ]
+    assert len(ledger.open_incidents("live")) == 1
+
+
+def test_a_rule_switched_off_and_on_again_opens_again_on_the_same_input(ledger):
+    opened = record(ledger, make_reading(1))
+    ledger.withdraw(opened.incident.id, now=NOON + timedelta(hours=1), compose=compose)
+    again = record(ledger, make_reading(1), NOON + timedelta(hours=2))
+    assert again.reason is Reason.OPENED
+    assert again.incident.id != opened.incident.id
+    retried = record(ledger, make_reading(1), NOON + timedelta(hours=2))
+    assert retried.reason is Reason.ALREADY_EVALUATED
+
+
+def test_a_gap_between_does_not_count_the_same_input_twice(ledger):
+    patient = replace(OPTIONS, for_evaluations=2)
+
+    def judge(result, hour: int):
+        now = NOON + timedelta(hours=hour)
+        return ledger.record("live", result, patient, now=now, compose=compose).reason
+
+    reading = make_reading(1)
+    gap = NotEvaluated(
+        reading.rule, "v1", reading.type, reading.subject, reading.fingerprint, "no forecast"
+    )
+    assert [judge(reading, 0), judge(gap, 1), judge(reading, 2), judge(make_reading(2), 3)] == [
+        Reason.PENDING,
+        Reason.KEPT_LAST,
+        Reason.ALREADY_EVALUATED,
+        Reason.OPENED,
+    ]
+
+
+def test_a_return_that_was_only_edited_in_is_told_when_the_cooldown_is_over(ledger):
+    options = RuleOptions(cooldown=timedelta(days=14), clear_evaluations=2)
+
+    def judge(result, days: float):
+        now = NOON + timedelta(days=days)
+        return ledger.record("live", result, options, now=now, compose=compose)
+
+    judge(make_reading(1), 0)
+    send_next(ledger)
+    judge(clear(2), 0.5)
+    assert judge(clear(3), 1).replies  # resolved, and told so
+    returned = judge(make_reading(4), 2)
+    assert (returned.reason, returned.replies) == (Reason.REOPENED, False)
+    assert judge(make_reading(4), 14).reason is Reason.ALREADY_EVALUATED
+    told = judge(make_reading(4), 15)
+    assert told.replies
+    assert told.incident.true_runs == returned.incident.true_runs
+    assert [entry.message["state"] for entry in ledger.entries()][-1] == "FIRING"
+    assert judge(make_reading(4), 15).reason is Reason.ALREADY_EVALUATED
+    assert judge(make_reading(4), 40).reason is Reason.ALREADY_EVALUATED
+
+
+def test_telling_a_return_late_does_not_count_its_clear_reading_twice(ledger):
+    options = RuleOptions(cooldown=timedelta(days=14), clear_evaluations=2)
+
+    def judge(result, days: float):
+        now = NOON + timedelta(days=days)
+        return ledger.record("live", result, options, now=now, compose=compose)
+
+    for day, result in enumerate(
+        [make_reading(1), clear(2), clear(3), make_reading(4), clear(5)], start=0
+    ):
+        judge(result, day)
+    told = judge(clear(5), 20)
+    assert told.replies
+    assert told.incident.state is State.RECOVERING
+    assert judge(clear(6), 21).reason is Reason.RESOLVED
 
 
 def test_the_same_input_under_a_changed_rule_is_evaluated_again(ledger):
@@ -348,6 +471,15 @@ def test_a_channel_is_known_by_id_once_something_stands_in_it(ledger):
     assert ledger.claim(None, SOON, LEASE).channel_id == "C0000001"
 
 
+def test_a_channel_answered_by_its_name_is_not_taken_for_its_id(ledger):
+    record(ledger, make_reading(1, "a"))
+    send_next(ledger)
+    record(ledger, make_reading(1, "b"))
+    ledger.mark_sent(ledger.claim(None, SOON, LEASE), Receipt("#alerts", "2.0"), now=SOON)
+    record(ledger, make_reading(1, "c"))
+    assert ledger.claim(None, SOON, LEASE).channel_id == "C0000001"
+
+
 def test_a_paused_channel_stays_quiet_and_others_speak(ledger):
     record(ledger, make_reading(1, "a"))
     record(ledger, make_reading(1, "b"), compose=lambda d: compose(d, channel="#other"))
@@ -404,6 +536,48 @@ def test_a_redrive_tries_the_dead_again_at_once_and_ends_pauses(ledger):
     ledger.pause(EVERYTHING, SOON + LEASE, "token refused")
     assert ledger.redrive("live") == 1
     assert ledger.claim(None, SOON, LEASE) is not None
+    assert ledger.redrive() == 0
+
+
+def test_a_redrive_takes_the_routes_as_they_are_now(ledger):
+    record(ledger, make_reading(1, "a"), compose=with_chart)
+    ledger.mark_dead(ledger.claim(None, SOON, LEASE), "channel_not_found", now=SOON)
+    assert ledger.redrive(channels={"buyers": "#right", "operators": "#ops"}) == 1
+    assert [entry.channel for entry in ledger.entries()] == ["#right", "#right"]
+    assert ledger.claim(None, SOON, LEASE).channel == "#right"
+
+
+def test_a_redrive_leaves_what_stands_or_may_stand_in_its_channel(ledger):
+    record(ledger, make_reading(1, "a"))
+    send_next(ledger)
+    record(ledger, make_reading(2, "a", Severity.CRITICAL))
+    ledger.mark_dead(ledger.claim(None, SOON, LEASE), "cant_update_message", now=SOON)
+    record(ledger, make_reading(1, "b"))
+    ledger.pause("#alerts", SOON, "asked to wait")
+    ledger.mark_sent(ledger.claim(None, SOON, LEASE), Receipt("C0000001", "2.0"), now=SOON)
+    unclear = ledger.claim(None, SOON, LEASE)
+    ledger.mark_unknown(unclear, "timeout", now=SOON, look_at=SOON)
+    assert ledger.redrive("live", {"buyers": "#right"}) == 1
+    assert {entry.channel for entry in ledger.entries()} == {"#alerts"}
+
+
+def test_a_redrive_of_one_book_leaves_the_routes_of_the_others(ledger):
+    ledger.record("as-of 2025-06-21", make_reading(), OPTIONS, now=NOON, compose=compose)
+    assert ledger.redrive("live", {"buyers": "#right"}) == 0
+    assert [entry.channel for entry in ledger.entries()] == ["#alerts"]
+
+
+def test_what_was_skipped_is_neither_waiting_nor_a_problem(ledger):
+    record(ledger, make_reading(1))
+    send_next(ledger, ts="")
+    record(ledger, make_reading(2))
+    ledger.mark_skipped(ledger.claim(None, SOON, LEASE), "it can't be edited", now=SOON)
+    summary = ledger.summary(None, SOON)
+    assert (summary.pending, summary.dead, summary.problems) == (0, 0, ())
+    assert (ledger.entries()[1].state, ledger.entries()[1].error) == (
+        OutboxState.SKIPPED,
+        "it can't be edited",
+    )
     assert ledger.redrive() == 0
 
 

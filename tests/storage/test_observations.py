@@ -106,15 +106,6 @@ def test_history_is_ordered_and_carries_source_and_confidence(store):
 def test_nothing_is_known_before_it_was_said(store):
     store.add([make_row()], FETCHED)
     assert store.history("dy_oxide", SAID - timedelta(microseconds=1)) == ()
-    assert store.newest(["dy_oxide"], SAID - timedelta(microseconds=1)) == {}
-
-
-def test_newest_tells_how_far_each_series_reaches(store):
-    store.add([make_row(), make_row(period=APRIL, known_at=SAID + timedelta(days=9))], FETCHED)
-    found = store.newest(["dy_oxide", "tb_oxide"], FETCHED)
-    assert list(found) == ["dy_oxide"]
-    assert found["dy_oxide"].period == APRIL
-    assert found["dy_oxide"].known_at == SAID + timedelta(days=9)
 
 
 def test_a_batch_that_cannot_be_written_leaves_nothing_of_it(store):
