@@ -95,7 +95,7 @@ def forecast_page(forecast: SeriesForecast, draw: Callable[[SeriesForecast], byt
     if forecast.scores:
         lines += [
             "",
-            "| model | past cutoffs | CRPS against random walk | 80 % interval held |",
+            "| model | past cutoffs | CRPS against Gaussian walk | 80 % interval held |",
             "| --- | ---: | ---: | ---: |",
         ]
         lines += [

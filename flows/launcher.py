@@ -5,6 +5,7 @@ import fcntl
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,12 +25,34 @@ from flows.settings import Settings
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
+    from prefect.flows import Flow
 
 HOST = "127.0.0.1"
 POOL = "lodestone"
 PULSE = "pulse/pulse"
+DEPLOYMENTS_FILE = "prefect.yaml"
 MARK = "RUN_BY_LODESTONE_IN"
 """Environment variable of every process started here: how the next start finds what a kill left behind."""
+
+ELSEWHERE = (
+    "PREFECT_API_DATABASE_",
+    "PREFECT_SERVER_DATABASE_",
+    "PREFECT_SQLALCHEMY_",
+    "PREFECT_PROFILE",  # and PREFECT_PROFILES_PATH: a profile may set any of the others
+    "PREFECT_SERVER_DOCKET_",
+    "PREFECT_SERVER_EVENTS_MESSAGING_",
+    "PREFECT_MESSAGING_",
+    "PREFECT_REDIS_",
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
+    "PREFECT_SERVER_MEMO_STORE_PATH",
+    "PREFECT_MEMO_STORE_PATH",
+    "PREFECT_SERVER_API_BASE_PATH",
+)
+"""Beginnings of the variables that tie a Prefect server to somebody else's database, queue or profile.
+
+An operator's shell may hold them for a server of theirs; ours would then work in that database, and the
+sweep would crash the runs it finds there.
+"""
 
 READY_WITHIN_SECONDS = 180.0
 POLL_SECONDS = 0.3
@@ -52,7 +75,7 @@ class AlreadyRunningError(PrefectUnreachableError):
 
 
 class StoppedError(Exception):
-    """Ctrl-C or a request to terminate came before the work was done."""
+    """Ctrl-C, a request to terminate or the terminal's end came before the work was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +91,14 @@ class Outcome:
 
 @dataclass
 class StopFlag:
-    """Counts SIGINT and SIGTERM: work looks at it between steps, so that no child is ever lost half-started."""
+    """Counts signals to stop: work looks at it between steps, so that no child is ever lost half-started."""
 
     signals: int = 0
     _changed: threading.Event = field(default_factory=threading.Event)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Take both signals for the time being; children start with the default handlers again."""
+        """Take Ctrl-C, a request to terminate and the terminal's end; children get the default handlers again."""
 
         def note(_number: int, _frame: object) -> None:
             self.signals += 1
@@ -83,7 +106,11 @@ class StopFlag:
 
         # Set even where the shell left SIGINT ignored (`lodestone run &`): exec resets a handled signal to
         # its default but keeps an ignored one, and a server that ignores SIGINT can't be ended cleanly.
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        # Ignored only where somebody wants to outlive the terminal (nohup): then it stays so.
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, note) for number in numbers}
         try:
             yield
         finally:
@@ -243,14 +270,22 @@ class Child:
     log: Path
 
     @classmethod
-    def start(cls, name: str, command: Sequence[str], env: Mapping[str, str], log: Path) -> "Child":
-        """Start it with stdin closed; the log of the start before is kept as .old."""
+    def start(
+        cls,
+        name: str,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        folder: Path | None = None,
+    ) -> "Child":
+        """Start it with stdin closed, in our folder or another; the log of the start before is kept as .old."""
         if log.exists():
             log.replace(log.with_suffix(".old"))
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,
                 env=dict(env),
+                cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -288,11 +323,12 @@ class Child:
 def child_environment(
     settings: Settings, *, api_url: str, ui_url: str, embedded: bool
 ) -> dict[str, str]:
-    """Our own environment, and what keeps Prefect offline, quiet, quick and inside the home folder."""
+    """Our own environment without what points elsewhere, and what keeps Prefect offline, quiet, quick and at home."""
     home = settings.home.resolve()
-    env = dict(os.environ)
-    for name in ("PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
-        env.pop(name, None)
+    # Prefect reads its variables in any case.
+    env = {
+        name: value for name, value in os.environ.items() if not name.upper().startswith(ELSEWHERE)
+    }
     env |= {
         MARK: str(home),
         "LODESTONE_HOME": str(home),
@@ -352,18 +388,17 @@ def _await_ready(server: Child, port: int, stop: StopFlag) -> None:
 
 
 def find_deployments_file() -> Path:
-    """`prefect.yaml` of the working folder, or of the checkout that this code runs from."""
-    for folder in (Path.cwd(), Path(__file__).resolve().parent.parent):
-        if (folder / "prefect.yaml").is_file():
-            return folder / "prefect.yaml"
-    message = (
-        "prefect.yaml is neither in the working folder nor beside the packages: run from a checkout"
-    )
+    """`prefect.yaml` beside the packages (a checkout); only packages installed without one look in the working folder."""
+    # The other way round, a folder of another project would deploy its flows here.
+    for folder in (Path(__file__).resolve().parent.parent, Path.cwd()):
+        if (folder / DEPLOYMENTS_FILE).is_file():
+            return folder / DEPLOYMENTS_FILE
+    message = f"{DEPLOYMENTS_FILE} is neither beside the packages nor in the working folder: run from a checkout"
     raise LodestoneError(message)
 
 
 def read_deployments(path: Path) -> list[dict[str, Any]]:
-    """The `deployments:` of a prefect.yaml. Raises LodestoneError with file and line."""
+    """The `deployments:` of a prefect.yaml. Raises LodestoneError with file, and line or entry."""
     import yaml  # type: ignore[import-untyped, unused-ignore]
 
     try:
@@ -377,62 +412,148 @@ def read_deployments(path: Path) -> list[dict[str, Any]]:
     if not isinstance(deployments, list) or not deployments:
         message = f"{path}: no deployments"
         raise LodestoneError(message)
+    for number, entry in enumerate(deployments, start=1):
+        problem = _problem_of(entry)
+        if problem:
+            name = entry.get("name") if isinstance(entry, dict) else None
+            message = f"{path}: deployment {number} ({name or 'without a name'}): {problem}"
+            raise LodestoneError(message)
+    if PULSE.partition("/")[2] not in {entry["name"] for entry in deployments}:
+        message = f"{path}: no deployment named {PULSE.partition('/')[2]!r}, the one that is run"
+        raise LodestoneError(message)
     return deployments
+
+
+def _problem_of(entry: object) -> str:
+    """What is wrong with one entry of `deployments:`; empty when it can be deployed."""
+    if not isinstance(entry, dict):
+        return "not a mapping with name, entrypoint and work_pool"
+    name, entrypoint, pool = (entry.get(key) for key in ("name", "entrypoint", "work_pool"))
+    if not isinstance(name, str) or not name or "/" in name:
+        return f"name is {name!r}; a word without a slash is needed"
+    if not isinstance(entrypoint, str) or not re.fullmatch(
+        r"[^\W\d]\w*(\.[^\W\d]\w*)+", entrypoint
+    ):
+        # A file as entrypoint would put its folder first on the import path: `alerts` would be found there.
+        return f"entrypoint is {entrypoint!r}; a flow in a module is needed, such as flows.pipeline.pulse"
+    if not isinstance(pool, dict) or pool.get("name") != POOL:
+        asked = pool.get("name") if isinstance(pool, dict) else pool
+        return f"work_pool is {asked!r}; the worker of `lodestone run` serves only name: {POOL}"
+    schedules = entry.get("schedules") or []
+    if not isinstance(schedules, list):
+        return "schedules is not a list"
+    for schedule in schedules:
+        if not isinstance(schedule, dict) or not {"cron", "timezone"} <= set(schedule):
+            return f"schedule {schedule!r}: cron and timezone are needed"
+    return ""
+
+
+def load_flows(path: Path, deployments: Sequence[Mapping[str, Any]]) -> "dict[str, Flow[..., Any]]":
+    """Name of each deployment -> its flow. Raises LodestoneError with file and entry."""
+    from prefect.exceptions import MissingFlowError
+    from prefect.flows import load_flow_from_entrypoint
+
+    flows: dict[str, Flow[..., Any]] = {}
+    for entry in deployments:
+        try:
+            flows[entry["name"]] = load_flow_from_entrypoint(entry["entrypoint"])
+        except (ImportError, AttributeError, MissingFlowError) as error:
+            message = (
+                f"{path}: deployment {entry['name']}: entrypoint {entry['entrypoint']!r} "
+                f"can't be loaded ({error})"
+            )
+            raise LodestoneError(message) from error
+    return flows
 
 
 def deploy(
     client: "SyncPrefectClient",
     deployments: Sequence[Mapping[str, Any]],
+    flows: "Mapping[str, Flow[..., Any]]",
     *,
     schedules_active: bool,
     live: bool,
 ) -> dict[str, UUID]:
-    """Create or update every deployment; `flow/deployment` -> id.
+    """Create or update every deployment on a server of our own; `flow/deployment` -> id.
 
-    What `prefect deploy --all` does for these entries (no build, pull or trigger among them), in one
-    process: 9 deployments take under a second instead of one start of Python and three requests each.
+    Like `prefect deploy --all` for these entries (no build or trigger among them), but in one process: 9
+    deployments take under a second instead of one start of Python and three requests each. Unlike it, no pull
+    step is written: it would hold this checkout's path, and our own worker starts runs in our own folder.
     """
-    from prefect.client.schemas.actions import DeploymentScheduleCreate
-    from prefect.client.schemas.objects import ConcurrencyOptions
-    from prefect.client.schemas.schedules import CronSchedule
-    from prefect.flows import load_flow_from_entrypoint
-    from prefect.utilities.callables import parameter_schema
-
     ids = {}
     for entry in deployments:
-        flow: Any = load_flow_from_entrypoint(entry["entrypoint"])
-        limit = entry.get("concurrency_limit") or {}
         parameters = dict(entry.get("parameters") or {})
         if "live" in parameters:
             # The file speaks for production, where publishers are asked; here --live decides.
             parameters["live"] = live
-        name = f"{flow.name}/{entry['name']}"
-        ids[name] = client.create_deployment(
-            flow_id=client.create_flow_from_name(flow.name),
-            name=entry["name"],
-            description=entry.get("description"),
-            tags=list(entry.get("tags") or []),
-            parameters=parameters,
-            schedules=[
-                DeploymentScheduleCreate(
-                    schedule=CronSchedule(cron=one["cron"], timezone=one["timezone"]),
-                    active=schedules_active,
-                )
-                for one in entry.get("schedules") or []
-            ],
-            entrypoint=entry["entrypoint"],
-            work_pool_name=entry["work_pool"]["name"],
-            parameter_openapi_schema=parameter_schema(flow).model_dump(mode="json"),
-            enforce_parameter_schema=True,
-            concurrency_limit=limit.get("limit"),
-            concurrency_options=(
-                ConcurrencyOptions(collision_strategy=limit["collision_strategy"])
-                if limit
-                else None
-            ),
-            paused=False,
+        flow = flows[entry["name"]]
+        ids[f"{flow.name}/{entry['name']}"] = _create(
+            client, entry, flow, parameters, schedules_active=schedules_active
         )
     return ids
+
+
+def deploy_missing(
+    client: "SyncPrefectClient",
+    deployments: Sequence[Mapping[str, Any]],
+    flows: "Mapping[str, Flow[..., Any]]",
+) -> tuple[dict[str, UUID], int]:
+    """`flow/deployment` -> id on a server of the user's, and how many had to be created, as the file says them.
+
+    What is there stays as it is, parameters and schedules: production may run from it.
+    """
+    from prefect.exceptions import ObjectNotFound
+
+    ids, created = {}, 0
+    for entry in deployments:
+        flow = flows[entry["name"]]
+        name = f"{flow.name}/{entry['name']}"
+        try:
+            ids[name] = client.read_deployment_by_name(name).id
+        except ObjectNotFound:
+            parameters = dict(entry.get("parameters") or {})
+            ids[name] = _create(client, entry, flow, parameters, schedules_active=True)
+            created += 1
+    return ids, created
+
+
+def _create(
+    client: "SyncPrefectClient",
+    entry: Mapping[str, Any],
+    flow: "Flow[..., Any]",
+    parameters: dict[str, Any],
+    *,
+    schedules_active: bool,
+) -> UUID:
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.objects import ConcurrencyOptions
+    from prefect.client.schemas.schedules import CronSchedule
+    from prefect.utilities.callables import parameter_schema
+
+    limit = entry.get("concurrency_limit") or {}
+    return client.create_deployment(
+        flow_id=client.create_flow_from_name(flow.name),
+        name=entry["name"],
+        description=entry.get("description"),
+        tags=list(entry.get("tags") or []),
+        parameters=parameters,
+        schedules=[
+            DeploymentScheduleCreate(
+                schedule=CronSchedule(cron=one["cron"], timezone=one["timezone"]),
+                active=schedules_active,
+            )
+            for one in entry.get("schedules") or []
+        ],
+        entrypoint=entry["entrypoint"],
+        work_pool_name=entry["work_pool"]["name"],
+        parameter_openapi_schema=parameter_schema(flow).model_dump(mode="json"),
+        enforce_parameter_schema=True,
+        concurrency_limit=limit.get("limit"),
+        concurrency_options=(
+            ConcurrencyOptions(collision_strategy=limit["collision_strategy"]) if limit else None
+        ),
+        paused=False,
+    )
 
 
 def ensure_pool(client: "SyncPrefectClient", *, overwrite: bool) -> None:
@@ -548,13 +669,19 @@ def launch(
     when Ctrl-C came before the end. Raises PrefectUnreachableError; whatever happens, no process stays.
     """
     stop = StopFlag()
+
+    def tell(sentence: str) -> None:
+        # A terminal that was closed can't be told, and the clean-up must go on.
+        with contextlib.suppress(OSError):
+            say(sentence)
+
     with stop.listening():
         try:
             if settings.prefect_api_url:
-                return _launch_on(settings, request, stop, say=say, watch=watch, show=show)
-            return _launch_embedded(settings, request, stop, say=say, watch=watch, show=show)
+                return _launch_on(settings, request, stop, say=tell, watch=watch, show=show)
+            return _launch_embedded(settings, request, stop, say=tell, watch=watch, show=show)
         except StoppedError:
-            say("Stopped before the run was done.")
+            tell("Stopped before the run was done.")
             return 130
 
 
@@ -570,7 +697,8 @@ def _launch_embedded(
     home = settings.home.resolve()
     root = f"http://{HOST}:{settings.prefect_port}"
     ui_url = settings.ui_url or root
-    deployments = read_deployments(find_deployments_file())
+    file = find_deployments_file()
+    deployments = read_deployments(file)
     with HomeLock(home).held(root, say), contextlib.ExitStack() as tidy:
         require_free_port(settings.prefect_port)
         env = child_environment(settings, api_url=f"{root}/api", ui_url=ui_url, embedded=True)
@@ -579,16 +707,20 @@ def _launch_embedded(
         say(f"Prefect server starting on {root} (logs in {home / 'logs'}{hint})")
         # The last resort, after everything below was asked to end: no process of this home survives.
         tidy.callback(end_marked, home, 0.0)
-        server = Child.start(
-            "server", _prefect("server", "start"), env, home / "logs" / "prefect-server.log"
-        )
+        server = _start_server(env, home)
         tidy.callback(server.end, stop, SERVER_GRACE_SECONDS)
         client = tidy.enter_context(_client(env))  # imports Prefect while the server does
-        _warm(deployments)
+        flows = load_flows(file, deployments)  # on the core that the starting server leaves idle
         _await_ready(server, settings.prefect_port, stop)
         with _translated(root):
             ensure_pool(client, overwrite=True)
-            ids = deploy(client, deployments, schedules_active=not request.once, live=request.live)
+            ids = deploy(
+                client,
+                deployments,
+                flows,
+                schedules_active=not request.once,
+                live=request.live,
+            )
             sweep(client)
             stop.check()
             run_id = _request_pulse(client, ids[PULSE], request.as_of, request.live)
@@ -609,11 +741,12 @@ def _launch_on(
     watch: Callable[[str], None],
     show: Callable[[Outcome], None],
 ) -> int:
-    """The same on a server that others may share: nothing is swept but our own run."""
+    """The same on a server that others may share: what is deployed there stays, and only our own run is swept."""
     home = settings.home.resolve()
     api_url = settings.prefect_api_url.rstrip("/")
     ui_url = settings.ui_url or api_url.removesuffix("/api")
-    deployments = read_deployments(find_deployments_file())
+    file = find_deployments_file()
+    deployments = read_deployments(file)
     with HomeLock(home).held(ui_url, say), contextlib.ExitStack() as tidy:
         env = child_environment(settings, api_url=api_url, ui_url=ui_url, embedded=False)
         tidy.callback(end_marked, home, 0.0)
@@ -623,15 +756,26 @@ def _launch_on(
             if problem is not None:
                 raise problem
             ensure_pool(client, overwrite=False)
-            ids = deploy(client, deployments, schedules_active=True, live=request.live)
+            ids, created = deploy_missing(client, deployments, load_flows(file, deployments))
             stop.check()
             run_id = _request_pulse(client, ids[PULSE], request.as_of, request.live)
             tidy.callback(_crash_quietly, client, run_id)
             worker = _start_worker(env, home)
             tidy.callback(worker.end, stop, WORKER_GRACE_SECONDS)
-            say(f"{len(ids)} deployments ready; the pulse runs: {run_page(ui_url, str(run_id))}")
+            say(
+                f"{len(ids)} deployments there ({created} of them new); the pulse runs: "
+                f"{run_page(ui_url, str(run_id))}"
+            )
             outcome = _follow(client, run_id, ui_url, (worker,), stop, watch)
         return _finish(outcome, request, (worker,), stop, say=say, show=show)
+
+
+def _start_server(env: Mapping[str, str], home: Path) -> Child:
+    # Not in the working folder: a .env, prefect.toml or pyproject.toml there may name another database.
+    folder = home / "prefect"
+    folder.mkdir(exist_ok=True)
+    log = home / "logs" / "prefect-server.log"
+    return Child.start("server", _prefect("server", "start"), env, log, folder)
 
 
 def _start_worker(env: Mapping[str, str], home: Path) -> Child:
@@ -686,18 +830,12 @@ def _finish(
 
 def _client(env: Mapping[str, str]) -> "SyncPrefectClient":
     # Prefect reads its settings when it is imported, and makes its home folder then.
+    for name in set(os.environ).difference(env):
+        del os.environ[name]
     os.environ.update(env)
     from prefect.client.orchestration import get_client
 
     return get_client(sync_client=True)
-
-
-def _warm(deployments: Sequence[Mapping[str, Any]]) -> None:
-    """Import the flows on the core that the starting server leaves idle."""
-    from prefect.flows import load_flow_from_entrypoint
-
-    for entry in deployments:
-        load_flow_from_entrypoint(entry["entrypoint"])
 
 
 @contextlib.contextmanager

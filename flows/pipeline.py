@@ -13,6 +13,7 @@ from uuid import uuid4
 from prefect import Flow, flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run as this_run
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -21,7 +22,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from flows import artifacts, steps
-from flows.errors import LodestoneError, SourceError
+from flows.errors import LodestoneError, SourceError, require_known
 from flows.settings import load_settings
 from flows.wiring import build
 from forecasting.charts import balance_fan, price_fan
@@ -95,6 +96,16 @@ def _run_id() -> str:
     return _PULSE.get() or str(this_run.id or uuid4())
 
 
+@contextmanager
+def _speaking_for(run_id: str) -> Iterator[None]:
+    """Let parts keep their figures, and link to them, under this run."""
+    token = _PULSE.set(run_id)
+    try:
+        yield
+    finally:
+        _PULSE.reset(token)
+
+
 def _is_in_prefect() -> bool:
     """False when a test calls `.fn()`: then nothing may look for a server."""
     return FlowRunContext.get() is not None
@@ -128,11 +139,17 @@ def _say(lines: Iterable[str]) -> None:
 # --- ingest ---------------------------------------------------------------------
 
 
+def _is_source_error(_task: object, _run: object, state: State[Any]) -> bool:
+    """Whether a failed task is worth another try: a mistake in the request, or in ours, stays what it is."""
+    return isinstance(state.data, SourceError)
+
+
 @task(
     task_run_name="{source}",
     tags=["ingest"],
     # Publishers drop connections and rate-limit; the jitter keeps several installations apart.
     retries=2,
+    retry_condition_fn=_is_source_error,
     retry_delay_seconds=exponential_backoff(backoff_factor=10),
     retry_jitter_factor=0.5,
     timeout_seconds=600,
@@ -153,6 +170,8 @@ def fetch_source(kind: Kind, source: str, as_of: date | None, live: bool) -> ste
 
 def _ingest(kind: Kind, as_of: date | None, live: bool, sources: Sequence[str]) -> dict[str, int]:
     with _service() as service:
+        # Here, before any is asked: a name of another kind would bring no report at all.
+        require_known(f"{kind} source", sources, steps.source_names(service, live=True, kind=kind))
         names = sources or steps.source_names(service, live, kind)
         local = steps.source_names(service, live=False, kind=kind)
     reports = []
@@ -266,8 +285,9 @@ def write_outlook(as_of: AsOf = None) -> dict[str, int]:
 def pulse(as_of: AsOf = None, live: Live = False) -> None:
     """Run the whole service once, every step whatever became of the ones before.
 
-    A step that fails leaves the others what was stored earlier: rules that need its result keep their
-    last state, and what was decided before still gets delivered. The run fails in the end, by name.
+    A step that fails leaves the others what was stored earlier. A stored result that is older than its
+    data counts as missing: the rules that need it keep their last state. What was decided before still
+    gets delivered. The run fails in the end, by name.
     """
     plan: tuple[tuple[Flow[..., dict[str, int]], dict[str, Any]], ...] = (
         (ingest_prices, {"live": live}),
@@ -286,7 +306,7 @@ def pulse(as_of: AsOf = None, live: Live = False) -> None:
         service.runs.start(run_id, moment.book, moment.known_at, service.clock(), _run_page(run_id))
     # Steps share this process: they live and die with the pulse, whose heartbeat speaks for them. Their
     # own would cost a second each, the time until its thread notices the end.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), _speaking_for(run_id):
         for step, parameters in plan:
             started = time.perf_counter()
             call = step if _is_in_prefect() else step.fn

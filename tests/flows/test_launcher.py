@@ -1,19 +1,26 @@
 """flows/launcher.py: one run per home, no process left behind, one server test of the whole command."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Completed
 
+from flows import launcher
 from flows.errors import LodestoneError, PrefectUnreachableError
 from flows.launcher import (
     MARK,
@@ -21,11 +28,17 @@ from flows.launcher import (
     AlreadyRunningError,
     Child,
     HomeLock,
+    Outcome,
+    Request,
     StopFlag,
     StoppedError,
     child_environment,
     deploy,
+    deploy_missing,
     end_marked,
+    find_deployments_file,
+    launch,
+    load_flows,
     marked,
     read_deployments,
     require_free_port,
@@ -193,7 +206,10 @@ def test_a_child_that_died_is_told_with_the_last_line_of_its_log(home):
         child.require_alive()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]  # the last: the terminal was closed
+
+
+@pytest.mark.parametrize("number", STOPS)
 def test_a_signal_interrupts_a_wait_and_nothing_else(number):
     stop = StopFlag()
     with stop.listening():
@@ -204,16 +220,26 @@ def test_a_signal_interrupts_a_wait_and_nothing_else(number):
     assert time.monotonic() - began < 5
 
 
+def test_nohup_outlives_the_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopFlag().listening():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 # --- what children and server are told ------------------------------------------------
 
 
+def environment(home: Path) -> dict[str, str]:
+    address = "http://127.0.0.1:4999"
+    settings = Settings(home=home, prefect_port=4999)
+    return child_environment(settings, api_url=f"{address}/api", ui_url=address, embedded=True)
+
+
 def test_children_stay_offline_and_inside_the_home_folder(home):
-    env = child_environment(
-        Settings(home=home, prefect_port=4999),
-        api_url="http://127.0.0.1:4999/api",
-        ui_url="http://127.0.0.1:4999",
-        embedded=True,
-    )
+    env = environment(home)
     assert env["PREFECT_HOME"] == str(home / "prefect")
     assert env["DO_NOT_TRACK"] == "1"
     assert env["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
@@ -224,19 +250,123 @@ def test_children_stay_offline_and_inside_the_home_folder(home):
     ]
 
 
+FOREIGN = {
+    "PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:////nonexistent/foreign.db",
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:////nonexistent/foreign.db",
+    "PREFECT_SERVER_DATABASE_HOST": "db.example.org",
+    "PREFECT_SERVER_DOCKET_URL": "redis://queue.example.org",
+    "PREFECT_MESSAGING_BROKER": "prefect_redis.messaging",
+    "PREFECT_SERVER_API_BASE_PATH": "/foreign",
+    "PREFECT_PROFILE": "foreign",
+    "PREFECT_PROFILES_PATH": "/nonexistent/profiles.toml",
+}
+"""What the shell of somebody who operates another Prefect server may hold."""
+
+
+def test_children_know_nothing_of_another_servers_database(home, monkeypatch):
+    for name, value in FOREIGN.items():
+        monkeypatch.setenv(name, value)
+    assert FOREIGN.keys().isdisjoint(environment(home))
+
+
+def test_the_client_in_this_process_knows_nothing_of_it_either(home, monkeypatch):
+    # A copy: what the client sets would stay in this test process for ever.
+    monkeypatch.setattr(os, "environ", os.environ | FOREIGN)
+    monkeypatch.setattr("prefect.client.orchestration.get_client", lambda **_: RecordingClient())
+    launcher._client(environment(home))
+    assert FOREIGN.keys().isdisjoint(os.environ)
+    assert os.environ["PREFECT_HOME"] == str(home / "prefect")
+
+
+def test_the_server_reads_no_settings_of_the_working_folder(home, monkeypatch):
+    script = (
+        "from prefect.settings import get_current_settings;"
+        "print(get_current_settings().server.database.connection_url.get_secret_value())"
+    )
+    (home / "here").mkdir()
+    (home / "logs").mkdir()
+    lines = [f"{name}={value}" for name, value in FOREIGN.items()]
+    (home / "here" / ".env").write_text("\n".join(lines))
+    monkeypatch.chdir(home / "here")
+    monkeypatch.setattr(launcher, "_prefect", lambda *_: [sys.executable, "-c", script])
+    server = launcher._start_server(environment(home), home)
+    assert server.process.wait(60) == 0
+    assert server.log.read_text().split() == [
+        f"sqlite+aiosqlite:///{home / 'prefect' / 'prefect.db'}"
+    ]
+
+
+def test_a_prefect_yaml_of_another_project_in_the_working_folder_does_not_win(home, monkeypatch):
+    (home / "prefect.yaml").write_text("deployments: [{name: theirs}]")
+    monkeypatch.chdir(home)
+    assert find_deployments_file() == ROOT / "prefect.yaml"
+
+
 def test_a_broken_deployments_file_is_named_with_its_line(home):
     (home / "prefect.yaml").write_text("deployments:\n  - name: [\n")
     with pytest.raises(LodestoneError, match=r"prefect\.yaml, line 3: not valid YAML"):
         read_deployments(home / "prefect.yaml")
 
 
+GOOD_ENTRY = {
+    "name": "pulse",
+    "entrypoint": "flows.pipeline.pulse",
+    "work_pool": {"name": "lodestone"},
+}
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        pytest.param("theirs", r"deployment 2 \(without a name\): not a mapping", id="a word"),
+        pytest.param(GOOD_ENTRY | {"name": None}, "name is None", id="no name"),
+        pytest.param(GOOD_ENTRY | {"name": "a/b"}, "name is 'a/b'", id="a slash"),
+        pytest.param(
+            GOOD_ENTRY | {"name": "b", "entrypoint": "etl/load.py:load"},
+            r"deployment 2 \(b\): entrypoint is 'etl/load.py:load'.*flows\.pipeline\.pulse",
+            id="a file as entrypoint",
+        ),
+        pytest.param(GOOD_ENTRY | {"entrypoint": None}, "entrypoint is None", id="no entrypoint"),
+        pytest.param(GOOD_ENTRY | {"work_pool": None}, "work_pool is None", id="no pool"),
+        pytest.param(
+            GOOD_ENTRY | {"work_pool": {"name": "theirs"}},
+            "work_pool is 'theirs'.*lodestone",
+            id="a pool that nobody here serves",
+        ),
+        pytest.param(
+            GOOD_ENTRY | {"schedules": [{"interval": 60}]}, "cron and timezone", id="a schedule"
+        ),
+    ],
+)
+def test_a_deployment_that_cannot_be_made_is_named_with_its_file(home, entry, told):
+    file = home / "prefect.yaml"
+    file.write_text(json.dumps({"deployments": [GOOD_ENTRY, entry]}))  # JSON is YAML
+    with pytest.raises(LodestoneError, match=told) as caught:
+        read_deployments(file)
+    assert str(caught.value).startswith(f"{file}: deployment 2 (")
+
+
+def test_a_file_without_the_pulse_is_refused(home):
+    file = home / "prefect.yaml"
+    file.write_text(json.dumps({"deployments": [GOOD_ENTRY | {"name": "theirs"}]}))
+    with pytest.raises(LodestoneError, match=r"prefect\.yaml: no deployment named 'pulse'"):
+        read_deployments(file)
+
+
+@pytest.mark.parametrize("entrypoint", ["nowhere.load", "flows.pipeline.nothing"])
+def test_a_flow_that_is_not_there_is_named_with_file_and_entry(home, entrypoint):
+    file = home / "prefect.yaml"
+    with pytest.raises(LodestoneError, match=rf"{file}: deployment pulse: .*'{entrypoint}'"):
+        load_flows(file, [GOOD_ENTRY | {"entrypoint": entrypoint}])
+
+
 # --- the command itself -----------------------------------------------------------------
 
 
-def start_lodestone(home: Path, port: int, *arguments: str) -> "subprocess.Popen[str]":
+def start_lodestone(home: Path, port: int, *arguments: str, **more: str) -> "subprocess.Popen[str]":
     with (home / "stderr.txt").open("w") as stderr:
         return subprocess.Popen(
-            **lodestone(home, port, *arguments), stdout=subprocess.PIPE, stderr=stderr
+            **lodestone(home, port, *arguments, **more), stdout=subprocess.PIPE, stderr=stderr
         )
 
 
@@ -262,7 +392,7 @@ def test_an_unreachable_server_is_named_and_ends_with_4(home):
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOPS)
 def test_a_signal_while_the_server_starts_leaves_no_process(home, number):
     with start_lodestone(home, free_port(), "run", "--once") as process:
         try:
@@ -282,7 +412,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
     home = tmp_path_factory.mktemp("home").resolve()
     port = free_port()
     api = f"http://127.0.0.1:{port}/api"
-    with start_lodestone(home, port, "run", "--as-of", "2025-06-21", "--json") as process:
+    arguments = ("run", "--as-of", "2025-06-21", "--json")
+    with start_lodestone(home, port, *arguments, **FOREIGN) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
@@ -297,6 +428,8 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
                 "second": subprocess.run(
                     **lodestone(home, port, "run", "--once"), capture_output=True, timeout=60
                 ),
+                "runs": stored_runs(home),
+                "after_missing": deployed_again(api),
             }
             process.send_signal(signal.SIGINT)
             rest, _ = process.communicate(timeout=60)
@@ -304,6 +437,27 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
         finally:
             process.kill()
             end_marked(home, 0.0)
+
+
+def stored_runs(home: Path) -> set[str]:
+    """Under which runs the forecasts and projections are kept."""
+    with contextlib.closing(sqlite3.connect(home / "lodestone.db")) as database:
+        found = database.execute(
+            "SELECT run_id FROM forecast_use UNION SELECT run_id FROM projection_use"
+        )
+        return {row[0] for row in found}
+
+
+def deployed_again(api: str) -> dict[str, Any]:
+    """Lose one deployment, then do what a run does on a server that it doesn't own."""
+    file = ROOT / "prefect.yaml"
+    entries = read_deployments(file)
+    with SyncPrefectClient(api) as client:
+        lost = client.read_deployment_by_name("ingest-reference/ingest-reference")
+        client._client.delete(f"/deployments/{lost.id}").raise_for_status()
+        _, created = deploy_missing(client, entries, load_flows(file, entries))
+    found = {one["name"]: one for one in ask(api, "/deployments/filter", {})}
+    return {"created": created, "deployments": found}
 
 
 def browsed(port: int, api: str, run_page: str) -> dict[str, str]:
@@ -396,6 +550,30 @@ def test_a_browser_shows_the_deployments_the_run_and_a_picture(finished_run):
 
 
 @pytest.mark.server
+def test_figures_are_kept_under_the_pulse(finished_run):
+    assert finished_run["runs"] == {finished_run["answer"]["ui_url"].rpartition("/")[2]}
+
+
+@pytest.mark.server
+def test_the_run_took_its_own_database_whatever_the_shell_held(finished_run):
+    assert (finished_run["home"] / "prefect" / "prefect.db").stat().st_size > 0
+    assert "foreign" not in (finished_run["home"] / "stderr.txt").read_text()
+
+
+@pytest.mark.server
+def test_on_a_server_of_the_users_only_what_is_missing_is_created(finished_run):
+    after = finished_run["after_missing"]
+    assert after["created"] == 1
+    made = after["deployments"].pop("ingest-reference")
+    assert made["parameters"] == {"live": True}
+    assert [one["active"] for one in made["schedules"]] == [True]
+    before = {one["name"]: one for one in finished_run["deployments"]}
+    for name, there in after["deployments"].items():
+        for key in ("id", "parameters", "schedules"):
+            assert there[key] == before[name][key], name
+
+
+@pytest.mark.server
 def test_a_second_start_beside_a_running_one_ends_with_4(finished_run):
     second = finished_run["second"]
     assert second.returncode == 4
@@ -428,10 +606,29 @@ def test_a_runs_page_is_linked_below_the_ui():
 
 
 class RecordingClient:
-    """Prefect's client as far as `deploy` uses it."""
+    """Prefect's client as far as a launch on a server of the user's needs it; runs complete at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *there: str) -> None:
+        self.there = there
         self.created: list[dict[str, Any]] = []
+        self.requested: list[tuple[Any, dict[str, Any]]] = []
+
+    def __enter__(self) -> "RecordingClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def api_healthcheck(self) -> None:
+        return None
+
+    def create_work_pool(self, _pool: Any, *, overwrite: bool) -> None:
+        assert not overwrite
+
+    def read_deployment_by_name(self, name: str) -> Any:
+        if name not in self.there:
+            raise ObjectNotFound(Exception("404"))
+        return SimpleNamespace(id=f"id of {name}, as it was")
 
     def create_flow_from_name(self, name: str) -> str:
         return f"flow {name}"
@@ -440,15 +637,64 @@ class RecordingClient:
         self.created.append(values)
         return f"id of {values['name']}"
 
+    def create_flow_run_from_deployment(
+        self, deployment_id: Any, *, parameters: dict[str, Any], tags: list[str]
+    ) -> Any:
+        self.requested.append((deployment_id, parameters))
+        return SimpleNamespace(id="r-1")
+
+    def read_flow_run(self, _run_id: Any) -> Any:
+        return SimpleNamespace(state=Completed())
+
 
 @pytest.mark.parametrize("is_on", [True, False])
 def test_schedules_sleep_during_once_and_live_is_what_the_command_says(is_on):
     client: Any = RecordingClient()
-    entries = read_deployments(ROOT / "prefect.yaml")
-    ids = deploy(client, entries, schedules_active=is_on, live=is_on)
+    file = ROOT / "prefect.yaml"
+    entries = read_deployments(file)
+    flows = load_flows(file, entries)
+    ids = deploy(client, entries, flows, schedules_active=is_on, live=is_on)
     assert ids[PULSE] == "id of pulse"
     schedules = [one for made in client.created for one in made["schedules"]]
     assert len(schedules) == 5
     assert {one.active for one in schedules} == {is_on}
     live = [made["parameters"]["live"] for made in client.created if "live" in made["parameters"]]
     assert live == [is_on] * 4
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_run_on_a_server_of_the_users_leaves_its_deployments_alone(home, said, monkeypatch, live):
+    client = RecordingClient(PULSE, "ingest-prices/ingest-prices")
+    monkeypatch.setattr(launcher, "_client", lambda _env: client)
+    monkeypatch.setattr(launcher, "_start_worker", lambda _env, home: start_sleeper(home))
+    shown: list[Outcome] = []
+    code = launch(
+        Settings(home=home, prefect_api_url="https://prefect.example.org/api"),
+        Request(live=live, once=True),
+        say=said.append,
+        show=shown.append,
+    )
+    assert code == 0
+    assert [one.ui_url for one in shown] == ["https://prefect.example.org/runs/flow-run/r-1"]
+    assert "9 deployments there (7 of them new)" in said[0]
+    # The run says --live itself; the deployments say what prefect.yaml says, for production.
+    assert client.requested == [(f"id of {PULSE}, as it was", {"as_of": None, "live": live})]
+    made = {one["name"]: one for one in client.created}
+    assert "pulse" not in made
+    assert "ingest-prices" not in made
+    assert made["ingest-trade"]["parameters"] == {"live": True}
+    assert all(one.active for values in made.values() for one in values["schedules"])
+    assert marked(home) == []
+
+
+def test_a_closed_terminal_does_not_stop_the_clean_up(home, monkeypatch):
+    def unheard(_sentence: str) -> None:
+        message = "Input/output error"
+        raise OSError(message)
+
+    monkeypatch.setattr(launcher, "_client", lambda _env: RecordingClient(PULSE))
+    monkeypatch.setattr(launcher, "_start_worker", lambda _env, home: start_sleeper(home))
+    settings = Settings(home=home, prefect_api_url="https://prefect.example.org/api")
+    hang_up = lambda _outcome: os.kill(os.getpid(), signal.SIGHUP)  # noqa: E731
+    assert launch(settings, Request(), say=unheard, show=hang_up) == 0
+    assert marked(home) == []

@@ -8,14 +8,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from prefect.flows import load_flow_from_entrypoint
+from prefect.states import Failed
 from prefect.utilities.callables import parameter_schema
 
 from flows import artifacts, pipeline, steps
-from flows.errors import SourceError
+from flows.errors import SourceError, UsageError
 from flows.launcher import POOL, PULSE, read_deployments
 from flows.settings import Settings
 from flows.wiring import build
-from forecasting.results import SeriesForecast
+from forecasting.results import Score, SeriesForecast
 
 DEPLOYMENTS = read_deployments(Path(__file__).resolve().parents[2] / "prefect.yaml")
 DAY = date(2025, 6, 21)
@@ -48,7 +49,17 @@ def test_a_deployment_asks_only_for_what_its_flow_knows(entry):
     schema = parameter_schema(flow).model_dump()["properties"]
     assert set(entry.get("parameters") or {}) <= set(schema)
     assert entry["work_pool"]["name"] == POOL
-    assert "pull" not in entry
+    # What else stood here, `lodestone run` would not pass on.
+    assert set(entry) <= {
+        "name",
+        "entrypoint",
+        "description",
+        "tags",
+        "parameters",
+        "work_pool",
+        "concurrency_limit",
+        "schedules",
+    }
     assert entry["description"].endswith(".")
     assert "lodestone" in entry["tags"]
     assert entry["concurrency_limit"]["collision_strategy"] in {"ENQUEUE", "CANCEL_NEW"}
@@ -96,15 +107,15 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         return steps.IngestReport((steps.SourceReport(sources[0], read=3, new=3),))
 
     def forecast(_service: Any, _moment: Any, _series: Any, run_id: str) -> Any:
-        noted.append("forecast")
+        noted.append(f"forecast {run_id}")
         return steps.ForecastReport(())
 
     def project(_service: Any, _moment: Any, _markets: Any, run_id: str) -> Any:
-        noted.append("project")
+        noted.append(f"project {run_id}")
         return steps.MarketReport(())
 
     def raise_alerts(_service: Any, _moment: Any, run_id: str) -> Any:
-        noted.append("raise")
+        noted.append(f"raise {run_id}")
         return steps.AlertsReport((), ())
 
     def deliver(service: Any, moment: Any, *, patience_seconds: float) -> Any:
@@ -154,6 +165,16 @@ def test_a_pulse_runs_every_step_in_order_and_records_it(calls, tmp_path):
     assert run.steps[0].counts["new"] == 3
 
 
+def test_every_step_gets_the_id_of_the_pulse_and_a_run_by_hand_its_own(calls, tmp_path):
+    pipeline.pulse.fn(as_of=DAY)
+    told = dict(call.split() for call in calls if call.startswith(("forecast", "project", "raise")))
+    run_id = last_run(tmp_path).run_id
+    assert told == {"forecast": run_id, "project": run_id, "raise": run_id}
+    pipeline.raise_alerts.fn(as_of=DAY)
+    assert calls[-1].split()[0] == "raise"
+    assert calls[-1].split()[1] != run_id
+
+
 def test_a_step_that_fails_fails_the_pulse_by_name_but_alerts_are_still_delivered(
     calls, tmp_path, monkeypatch
 ):
@@ -164,7 +185,7 @@ def test_a_step_that_fails_fails_the_pulse_by_name_but_alerts_are_still_delivere
     monkeypatch.setattr(steps, "forecast", broken)
     with pytest.raises(pipeline.StepsFailedError, match=r"^forecast: the fan came off$"):
         pipeline.pulse.fn(as_of=DAY)
-    assert calls[-4:] == ["project", "raise", "deliver", "report"]
+    assert [call.split()[0] for call in calls[-4:]] == ["project", "raise", "deliver", "report"]
     by_name = {step.name: step for step in last_run(tmp_path).steps}
     assert by_name["forecast"].error == "the fan came off"
     assert by_name["deliver-alerts"].error == ""
@@ -198,6 +219,26 @@ def test_a_source_error_reaches_prefect_so_that_it_tries_again(calls, monkeypatc
     monkeypatch.setattr(steps, "ingest", lambda *_: failed)
     with pytest.raises(SourceError, match="komis: no answer"):
         pipeline.fetch_source.fn("price", "komis", DAY, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_retried"),
+    [
+        pytest.param(SourceError("komis", "no answer"), True, id="the publisher's"),
+        pytest.param(UsageError("there is no source 'komi'"), False, id="the request's"),
+        pytest.param(ValueError("not enough values"), False, id="ours"),
+    ],
+)
+def test_only_a_publishers_failure_is_tried_again(error, is_retried):
+    is_worth_it: Any = pipeline.fetch_source.retry_condition_fn
+    assert is_worth_it(pipeline.fetch_source, None, Failed(data=error)) is is_retried
+
+
+@pytest.mark.parametrize("name", ["snapshot-price", "snapshot-trade"])
+def test_a_mistyped_source_or_one_of_another_kind_is_named_before_any_is_asked(calls, name):
+    with pytest.raises(UsageError, match=f"there is no price source '{name}'"):
+        pipeline.ingest_prices.fn(as_of=DAY, sources=("snapshot-prices", name))
+    assert calls == []
 
 
 def test_what_half_a_visit_brought_is_kept_and_its_problem_still_fails_the_step(calls, monkeypatch):
@@ -240,6 +281,15 @@ def test_a_forecast_page_holds_picture_reason_and_interval():
     assert "Random walk speaks for dy_oxide by default." in page.markdown
     assert f"data:image/png;base64,{base64.b64encode(b'png').decode()}" in page.markdown
     assert "| Jun 2025 | 210 | 251 | 290 |" in page.markdown
+
+
+def test_scores_name_the_yardstick_they_are_measured_against():
+    page = artifacts.forecast_page(
+        make_forecast(scores=(Score("theta", 24, 0.97, 0.98, 0.8, 0.95),)), lambda _: b"png"
+    )
+    assert "| model | past cutoffs | CRPS against Gaussian walk | 80 % interval held |" in (
+        page.markdown.splitlines()
+    )
 
 
 def test_a_picture_that_would_slow_the_ui_is_left_out_and_said_so():
