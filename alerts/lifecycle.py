@@ -71,8 +71,12 @@ class Incident:
     reading: Reading
     lower_runs: int = 0  # evaluations in a row that would allow a lower severity
     previous_value: float | None = None  # the measure before the last visible change
+    previous_measured: str = ""  # the same in words, with what it was measured against
     previous_at: datetime | None = None
-    read_at: datetime | None = None  # when `reading` was taken
+    reading_at: datetime | None = None  # the moment that `reading` speaks of
+    read_at: datetime | None = (
+        None  # the last moment judged; after an end it goes on, `reading` stays
+    )
     peak: Severity = Severity.INFO  # highest severity ever told
     told_state: State | None = None
     told_at: datetime | None = None
@@ -101,7 +105,9 @@ class Incident:
             "lower_runs": self.lower_runs,
             "reading": self.reading.as_dict(),
             "previous_value": self.previous_value,
+            "previous_measured": self.previous_measured,
             "previous_at": _instant_text(self.previous_at),
+            "reading_at": _instant_text(self.reading_at),
             "read_at": _instant_text(self.read_at),
             "peak": self.peak.name,
             "told_state": self.told_state.value if self.told_state else None,
@@ -121,6 +127,8 @@ class Incident:
                 "since": datetime.fromisoformat(data["since"]),
                 "reading": Reading.from_dict(data["reading"]),
                 "previous_at": _instant(data["previous_at"]),
+                # Incidents written before the two were told apart have one moment for both.
+                "reading_at": _instant(data.get("reading_at", data["read_at"])),
                 "read_at": _instant(data["read_at"]),
                 "peak": Severity[data["peak"]],
                 "told_state": State(data["told_state"]) if data["told_state"] else None,
@@ -202,6 +210,7 @@ def _decide_closed(
         if incident is None:
             return Decision(Reason.STILL_QUIET, None)
         # A pending one that did not last ends unseen: episode 0 marks that nobody was told.
+        # What it last said stays as it was said, with its own moment.
         return Decision(
             Reason.STILL_QUIET, replace(incident, state=State.RESOLVED, true_runs=0, read_at=now)
         )
@@ -210,13 +219,15 @@ def _decide_closed(
     # A critical crossing doesn't wait: being late costs more than being wrong once.
     if runs < rule.for_evaluations and reading.severity is not Severity.CRITICAL:
         if before.episode > 0:  # shown as resolved; what it shows stays until it opens again
-            return Decision(Reason.PENDING, replace(before, true_runs=runs))
+            return Decision(Reason.PENDING, replace(before, true_runs=runs, read_at=now))
         waiting = replace(
             before,
             state=State.PENDING,
             severity=reading.severity,
             rule_version=reading.rule_version,
+            route=reading.route,
             reading=reading,
+            reading_at=now,
             read_at=now,
             true_runs=runs,
         )
@@ -227,6 +238,7 @@ def _decide_closed(
         state=State.FIRING,
         severity=reading.severity,
         rule_version=reading.rule_version,
+        route=reading.route,
         opened_at=now if first else before.opened_at,
         changed_at=now,
         since=now,
@@ -235,10 +247,10 @@ def _decide_closed(
         clear_runs=0,
         lower_runs=0,
         reading=reading,
+        reading_at=now,
         read_at=now,
-        previous_value=None if first else before.reading.value,
-        previous_at=None if first else before.read_at,
     )
+    after = after if first else _compared(after, before)
     if not first:
         return _said(Reason.REOPENED, after, now, rule.cooldown)
     # The root message is itself the telling: no reply under it.
@@ -249,24 +261,20 @@ def _decide_closed(
 def _decide_open(before: Incident, reading: Reading, rule: RuleOptions, now: datetime) -> Decision:
     limit_changed = reading.rule_version != before.rule_version
     crossed = reading.severity is not None
-    level = _level(reading)
+    held = _held(reading)
     seen = replace(
         before,
         rule_version=reading.rule_version,
+        route=reading.route,  # who is told may have changed since it opened
         reading=reading,
+        reading_at=now,
         read_at=now,
         true_runs=before.true_runs + 1 if crossed else 0,
         clear_runs=0,
         lower_runs=0,
     )
     if reading.value != before.reading.value:
-        # Two values can only be told as "was, now" when they measure the same.
-        same = reading.unit == before.reading.unit
-        seen = replace(
-            seen,
-            previous_value=before.reading.value if same else None,
-            previous_at=before.read_at if same else None,
-        )
+        seen = _compared(seen, before)
 
     if reading.is_clear:
         runs = before.clear_runs + 1
@@ -286,14 +294,15 @@ def _decide_open(before: Incident, reading: Reading, rule: RuleOptions, now: dat
         state=State.FIRING,
         changed_at=before.changed_at if before.state is State.FIRING else now,
     )
-    if level is not None and level > before.severity:
-        raised = replace(firing, severity=level, changed_at=now)
+    # Only an enter limit raises it: an exit limit not passed yet keeps a severity and gives none.
+    if reading.severity is not None and reading.severity > before.severity:
+        raised = replace(firing, severity=reading.severity, changed_at=now)
         reason = Reason.LIMIT_CHANGED if limit_changed else Reason.ESCALATED
         return _said(reason, raised, now, rule.cooldown)
-    if level is not None and level < before.severity:
+    if held is not None and held < before.severity:
         runs = before.lower_runs + 1
         if limit_changed or runs >= rule.clear_evaluations:
-            lowered = replace(firing, severity=level, changed_at=now)
+            lowered = replace(firing, severity=held, changed_at=now)
             reason = Reason.LIMIT_CHANGED if limit_changed else Reason.LOWERED
             return _said(reason, lowered, now, rule.cooldown)
         firing = replace(firing, lower_runs=runs)
@@ -302,8 +311,19 @@ def _decide_open(before: Incident, reading: Reading, rule: RuleOptions, now: dat
     return _said(Reason.UPDATED, firing, now, rule.cooldown, before)
 
 
-def _level(reading: Reading) -> Severity | None:
-    """The severity that limits allow it to have now; None in the band where it keeps what it was."""
+def _compared(after: Incident, before: Incident) -> Incident:
+    """With what was measured before, for "it was …": only two values of one measure can be told so."""
+    same = after.reading.unit == before.reading.unit
+    return replace(
+        after,
+        previous_value=before.reading.value if same else None,
+        previous_measured=before.reading.measured if same else "",
+        previous_at=before.reading_at if same else None,
+    )
+
+
+def _held(reading: Reading) -> Severity | None:
+    """The highest severity that the limits let it keep; None in the band where it keeps what it was."""
     levels = [level for level in (reading.severity, reading.holds) if level is not None]
     return max(levels, default=None)
 
@@ -329,6 +349,7 @@ def _begin(reading: Reading, severity: Severity, now: datetime, book: str, new_i
         true_runs=0,
         clear_runs=0,
         reading=reading,
+        reading_at=now,
         read_at=now,
     )
 
@@ -360,21 +381,33 @@ def _said(
 def _is_worth_a_reply(after: Incident, now: datetime, cooldown: timedelta) -> bool:
     """Whether to post, not only edit: few posts, but never leave the last post untrue for long.
 
-    An end is told when the last post said "open"; a new height always. A return within the cooldown is
-    only edited into the root message, and told once the cooldown has passed since the last post: so
-    going back and forth costs two posts, however often it happens.
+    An end is told when the last post said "open"; a new height always. A return to critical after an
+    end was told is always told: people must act. A milder return within the cooldown is only edited into
+    the root message, and told once the cooldown has passed since the last post: so a warning that goes
+    back and forth costs two posts, however often it happens.
     """
     if not after.state.is_open:
         return after.told_state is State.FIRING
     if after.severity > after.peak:
         return True
+    if after.told_state is State.FIRING:
+        return False
     quiet = after.told_at is None or now - after.told_at >= cooldown
-    return after.told_state is not State.FIRING and quiet
+    return quiet or after.severity is Severity.CRITICAL
 
 
 def _looks(incident: Incident) -> tuple[object, ...]:
     reading = incident.reading
-    return (incident.severity, reading.headline, reading.facts, reading.drivers, reading.advice)
+    return (
+        incident.severity,
+        incident.route,
+        reading.headline,
+        reading.facts,
+        reading.drivers,
+        reading.advice,
+        reading.owner,
+        reading.runbook,
+    )
 
 
 def _instant(text: str | None) -> datetime | None:

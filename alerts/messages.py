@@ -1,7 +1,7 @@
 """Messages: what a reader is told of an incident, in words, before any channel's format."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -30,7 +30,6 @@ class Message:
     replay: str  # "Replay: as known on 21 Jun 2025", or empty for what is true now
     context: tuple[str, ...]
     links: tuple[tuple[str, str], ...]  # (words, web address)
-    delivery_key: str
 
     def as_dict(self) -> dict[str, Any]:
         """A plain dictionary that JSON can hold; `from_dict` reverses it."""
@@ -49,15 +48,15 @@ class Message:
             "replay": self.replay,
             "context": list(self.context),
             "links": [list(link) for link in self.links],
-            "delivery_key": self.delivery_key,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The message that `as_dict` described."""
+        """The message that `as_dict` described; what else an outbox noted beside it is left out."""
+        known = {field.name for field in fields(cls)}
         return cls(
             **{
-                **data,
+                **{name: value for name, value in data.items() if name in known},
                 "severity": Severity[data["severity"]],
                 "state": State(data["state"]),
                 "facts": tuple(Fact(label, value) for label, value in data["facts"]),
@@ -86,7 +85,7 @@ def root_message(
         headline=reading.headline,
         severity=incident.severity,
         state=incident.state,
-        lead=_lead(incident),
+        lead=_lead(incident, known_at, book),
         why_now=_why_now(incident, reason),
         facts=reading.facts,
         drivers=reading.drivers,
@@ -96,7 +95,6 @@ def root_message(
         replay=_replay(known_at, book),
         context=_context(incident, known_at, book),
         links=_links(reading, links),
-        delivery_key=delivery_key(incident, "root"),
     )
 
 
@@ -120,7 +118,6 @@ def transition_reply(
         drivers=(),
         evidence=(),
         context=root.context[:1],
-        delivery_key=delivery_key(incident, "reply"),
     )
 
 
@@ -139,13 +136,6 @@ def chart_caption(incident: Incident, *, known_at: datetime, book: str) -> str:
 def is_replay(book: str) -> bool:
     """Whether a book looks into the past: "as-of 2025-06-21". Everything else is what is true now."""
     return book.startswith("as-of")
-
-
-def delivery_key(incident: Incident, kind: str) -> str:
-    """What one post is known by, before and after it is sent: `kind` is "root", "reply" or "chart"."""
-    if kind == "root":
-        return f"{incident.id}:root"
-    return f"{incident.id}:{kind}:{incident.revision}"
 
 
 def _root_label(incident: Incident) -> str:
@@ -176,61 +166,91 @@ def _reply_label(incident: Incident, reason: Reason) -> str:
     return f"Open again, {word}"
 
 
-def _lead(incident: Incident) -> str:
-    """Where it stands, in one or two short sentences."""
+def _lead(incident: Incident, known_at: datetime, book: str) -> str:
+    """Where it stands, in a few short sentences."""
     again = ""
     if incident.episode > 1:
         again = f" It has opened {incident.episode} times since {day(incident.opened_at)}."
+    # A look into the past sees one day: it can't know since when.
+    when = f"on {day(known_at)}" if is_replay(book) else ""
     match incident.state:
         case State.RESOLVED:
             lasted = (incident.changed_at - incident.since).days
-            after = f" after {days(lasted)}" if lasted else ""
-            return f"Over since {day(incident.changed_at)}{after}.{again}"
+            after = f" after {days(lasted)}" if lasted and not when else ""
+            ended = f" {incident.reading.ended}" if incident.reading.ended else ""
+            return f"Over {when or f'since {day(incident.changed_at)}'}{after}.{ended}{again}"
         case State.WITHDRAWN:
             return (
                 f"Withdrawn on {day(incident.changed_at)}. This says nothing about whether "
                 f"the situation is over.{again}"
             )
         case _:
-            ends_when = f" {incident.reading.ends_when}" if incident.reading.ends_when else ""
-            return f"Open since {day(incident.since)}.{again}{ends_when}"
+            until = _until(incident)
+            return f"Open {when or f'since {day(incident.since)}'}.{again}{f' {until}' if until else ''}"
+
+
+_STAYS = {Severity.CRITICAL: "critical", Severity.WARNING: "a warning", Severity.INFO: "open"}
+
+
+def _until(incident: Incident) -> str:
+    """What has to happen before it ends, or before it is less than it is."""
+    reading = incident.reading
+    exits = dict(reading.exits)
+    if not exits:
+        return ""
+    ends = f"It ends when {exits[min(exits)]}."
+    if incident.state is State.RECOVERING:
+        return "It ends once enough figures in a row confirm that it is clear."
+    if reading.severity is not None and reading.severity >= incident.severity:
+        return ends
+    # The figures alone would be less: say which limit keeps it up, or a reader takes it for a mistake.
+    stays = _STAYS[incident.severity]
+    held = max((s for s in (reading.severity, reading.holds) if s is not None), default=None)
+    if held is not None and held < incident.severity:
+        return f"Stays {stays} until the next figures confirm that it is less. {ends}"
+    until = exits.get(incident.severity, "")
+    if not until or until == exits[min(exits)]:
+        return f"Stays {stays} until {exits[min(exits)]}."
+    return f"Stays {stays} until {until}. {ends}"
 
 
 def _why_now(incident: Incident, reason: Reason) -> str:
     """The reason of the decision as a sentence, with the numbers that made it."""
-    now = _measure_sentence(incident)
-    was = _was(incident)
+    now = f"{_measure_sentence(incident)}{_was(incident)}"
     word = incident.severity.name.lower()
     match reason:
         case Reason.OPENED:
             runs = incident.true_runs
             start = "" if runs < 2 else f"Past its limit {runs} times running. "
-            return f"{start}{now}"
+            return f"{start}{_measure_sentence(incident)}"
         case Reason.ESCALATED:
-            return f"{was}{now}" if was else f"Raised to {word}. {now}"
+            return now if incident.previous_at else f"Raised to {word}. {now}"
         case Reason.LOWERED:
-            return f"Lowered to {word}. {was}{now}"
+            return f"Lowered to {word}. {now}"
         case Reason.RECOVERING:
-            return f"Clear for the first time. {was}{now}"
+            return f"Clear for the first time. {now}"
         case Reason.RESOLVED:
-            return f"Clear of its limit. {was}{now}"
+            return f"Clear of its limit. {now}"
         case Reason.REOPENED:
-            return f"Past its limit again, soon after it had ended. {was}{now}"
+            return f"Past its limit again, soon after it had ended. {now}"
         case Reason.LIMIT_CHANGED:
-            return f"The rule was changed, so this was judged afresh. {now}"
+            return f"The rule was changed, so this was judged afresh. {_measure_sentence(incident)}"
         case Reason.WITHDRAWN:
             return "Its rule was removed or switched off."
         case Reason.UPDATED:
-            return f"New figures. {was}{now}"
+            # A source that stays silent has brought nothing new.
+            is_silent = incident.type == "stale_source" and incident.reading.severity is not None
+            return f"{'Still no newer figure' if is_silent else 'New figures'}. {now}"
         case _:
-            return now
+            return _measure_sentence(incident)
 
 
 def _was(incident: Incident) -> str:
+    """What was measured before, in the words of that time: what it was measured against may have moved."""
     if incident.previous_value is None or incident.previous_at is None:
         return ""
-    was = _measure(incident.previous_value, incident.reading.unit)
-    return f"Was {was} on {day(incident.previous_at)}. "
+    was = incident.previous_measured or _measure(incident.previous_value, incident.reading.unit)
+    return f" On {day(incident.previous_at)} it was {was}."
 
 
 def _measure_sentence(incident: Incident) -> str:
@@ -244,14 +264,12 @@ def _measure_sentence(incident: Incident) -> str:
 
 
 def _measure(value: float, unit: str) -> str:
-    """A rule's measure with its unit; the shares and chances among them are 0–1."""
+    """A measure whose rule gave no words for it; the shares and chances among them are 0–1."""
+    if unit.startswith("of "):
+        return f"{percent(value)} {unit}"
     match unit:
         case "chance":
             return f"a {chance(value)} chance"
-        case "of demand" | "of demand in the worst tenth of outcomes":
-            return f"{percent(value)} {unit}"
-        case "of the mean":
-            return f"{percent(value)} of the 12-month mean"
         case "days":
             return days(value)
         case _:
@@ -268,6 +286,8 @@ def _context(incident: Incident, known_at: datetime, book: str) -> tuple[str, ..
     if incident.reading.data_through is not None:
         lines.append(f"Data through {month(incident.reading.data_through)}")
     lines.append(f"Rule: {incident.rule}")
+    if incident.reading.owner:
+        lines.append(f"Owner: {incident.reading.owner}")
     if is_replay(book):
         lines.append("Not a live alert")
     return tuple(lines)

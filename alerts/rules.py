@@ -4,7 +4,7 @@ import enum
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from typing import Any, ClassVar, Protocol, Self
 
@@ -60,6 +60,7 @@ class ChartRef:
     kind: str  # "series" | "market" | "volume"
     subject: str
     scenario: str = ""
+    level: float = 0.0  # of a volume: the mean that its limit is a share of
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,12 @@ class Reading:
     chart: ChartRef | None = None
     runbook: str = ""
     advice: str = ""
+    owner: str = ""  # who looks after the rule
+    measured: str = ""  # the measure with what it is measured against: "52 % of the 12-month mean"
     standing: str = ""  # one sentence: the measure and its limit, in the rule's own words
-    ends_when: str = ""  # one sentence: what has to happen before it ends
+    # What has to happen before each severity is given up: "the chance falls below 60 %".
+    exits: tuple[tuple[Severity, str], ...] = ()
+    ended: str = ""  # sentences for the end: what a reader must not take it for
     direction: str = "above"  # the side of the limit that is bad news: "above" | "below"
     # Highest severity whose exit limit is not passed yet. None while not clear: keep what it was.
     holds: Severity | None = None
@@ -130,23 +135,27 @@ class Reading:
             "drivers": list(self.drivers),
             "evidence": list(self.evidence),
             "data_through": self.data_through.isoformat() if self.data_through else None,
-            "chart": [self.chart.kind, self.chart.subject, self.chart.scenario]
+            "chart": [self.chart.kind, self.chart.subject, self.chart.scenario, self.chart.level]
             if self.chart
             else None,
             "runbook": self.runbook,
             "advice": self.advice,
+            "owner": self.owner,
+            "measured": self.measured,
             "standing": self.standing,
-            "ends_when": self.ends_when,
+            "exits": [[severity.name, words] for severity, words in self.exits],
+            "ended": self.ended,
             "direction": self.direction,
             "holds": self.holds.name if self.holds else None,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The reading that `as_dict` described."""
+        """The reading that `as_dict` described; words that it no longer has are left out."""
+        known = {field.name for field in fields(cls)}
         return cls(
             **{
-                **data,
+                **{name: value for name, value in data.items() if name in known},
                 "severity": Severity[data["severity"]] if data["severity"] else None,
                 "facts": tuple(Fact(label, value) for label, value in data["facts"]),
                 "drivers": tuple(data["drivers"]),
@@ -155,6 +164,7 @@ class Reading:
                 if data["data_through"]
                 else None,
                 "chart": ChartRef(*data["chart"]) if data["chart"] else None,
+                "exits": tuple((Severity[name], words) for name, words in data.get("exits", ())),
                 "holds": Severity[data["holds"]] if data["holds"] else None,
             }
         )
@@ -255,10 +265,11 @@ def fitted(title: str, finding: str, limit: int = HEADLINE_LIMIT) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PriceSpike:
-    """A chance, over the limit, that a price rises by `rise` (0.25 = 25 %) at least once in the horizon.
+    """A chance, over the limit, that a price stands `rise` (0.25 = 25 %) higher in a month to come.
 
-    The rise is counted from the price `since_months` before the newest one, so that a price which is
-    already on its way counts what it has done; 0 counts from the newest price.
+    It has to stand above that level at least once in the horizon. The rise is counted from the price
+    `since_months` before the newest one, so that a price which is already on its way counts what it has
+    done; 0 counts from the newest price.
     """
 
     type: ClassVar[str] = "price_spike"
@@ -329,27 +340,28 @@ class PriceSpike:
         last_step = self.horizon_months - 1
         until = month(forecast.periods[last_step])
         moved = forecast.last_value / base - 1
-        now_text = f"now {amount(forecast.last_value, unit)}"
+        newest = amount(forecast.last_value, unit)
         has_passed = forecast.last_value > level
         if has_passed:
-            finding = (
-                f"up {percent(moved)} since {month(base_month)}, "
-                f"at {amount(forecast.last_value, unit)} in {month(forecast.cutoff)}"
-            )
+            # What has happened is no chance any more; the chance is that it lasts.
+            finding = f"up {percent(moved)} since {month(base_month)}, at {newest} in {month(forecast.cutoff)}"
+            event = f"that it is still above {amount(level, unit)} in a coming month"
+            measured = f"{chance(probability)} for a price still above {amount(level, unit)}"
+            in_full = f"{chance(probability)} {event}, up to {until}"
         else:
-            finding = (
-                f"{chance(probability)} chance of passing {amount(level, unit)} "
-                f"by {until} ({now_text})"
-            )
+            event = f"of a price above {amount(level, unit)} by {until}"
+            measured = f"{chance(probability)} for a price above {amount(level, unit)} by {until}"
+            in_full = measured
+            finding = f"{chance(probability)} chance {event} (now {newest})"
         low, median, high = (forecast.quantiles[last_step][i] for i in (1, MEDIAN, -2))
         facts = [
-            Fact("Chance", f"{chance(probability)} of passing {amount(level, unit)} by {until}"),
+            Fact("Chance", in_full),
             Fact("Limit", f"{percent(verdict.limit.enter)} chance{_for_severity(verdict)}"),
             Fact(
                 "What counts",
                 f"a rise of {percent(self.rise)} from {amount(base, unit)} ({month(base_month)})",
             ),
-            Fact("Newest price", f"{amount(forecast.last_value, unit)} ({month(forecast.cutoff)})"),
+            Fact("Newest price", f"{newest} ({month(forecast.cutoff)})"),
             Fact(
                 f"80 % range for {until}",
                 f"{span(low, high, unit)}, middle {amount(median, unit)}",
@@ -359,7 +371,7 @@ class PriceSpike:
         if self.since_months > 0:
             drivers.append(
                 f"Between {month(base_month)} and {month(forecast.cutoff)} the price moved "
-                f"{change(moved)}, from {amount(base, unit)} to {amount(forecast.last_value, unit)}."
+                f"{change(moved)}, from {amount(base, unit)} to {newest}."
             )
         if has_passed:
             drivers.append(
@@ -377,7 +389,7 @@ class PriceSpike:
             note = evidence_note(recent)
             evidence.append(f"Of the newest prices, {note}." if len(recent) > 1 else _cap(note))
         evidence.append(
-            f"{forecast.observations:,} observations, the newest published {day(forecast.vintage)}."
+            f"{forecast.observations:,} observations, the newest known from {day(forecast.vintage)}."
         )
         return Reading(
             rule=self.name,
@@ -401,11 +413,41 @@ class PriceSpike:
             chart=ChartRef("series", forecast.series),
             runbook=self.options.runbook,
             advice=self.options.advice,
-            standing=f"The chance is {chance(probability)}; {_limit_is(verdict)} "
+            owner=self.options.owner,
+            measured=measured,
+            standing=f"The chance {event} is {chance(probability)}; {_limit_is(verdict)} "
             f"{percent(verdict.limit.enter)}.",
-            ends_when=f"It ends when the chance falls below {percent(_lowest_exit(self.limits))}.",
+            exits=tuple(
+                (severity, f"the chance falls below {percent(leave)}")
+                for severity, leave in _exits(self.limits)
+            ),
+            ended=self._ended(forecast, base_month, moved),
             holds=verdict.holds,
         )
+
+    def _ended(self, forecast: SeriesForecast, base_month: date, moved: float) -> str:
+        """An end says that the rise is over; the price itself may still be high."""
+        if self.since_months > 0:
+            what = "The price no longer rises" if moved < 0 else "The rise is no longer steep"
+            rise = (
+                f"{what}: {change(moved)} over {_months(self.since_months)}, since "
+                f"{month(base_month)}, where {change(self.rise)} counts."
+            )
+        else:
+            rise = f"A further rise of {percent(self.rise)} is no longer likely."
+        by_month = {_first(observed): value for observed, value in forecast.history}
+        year_before = by_month.get(_months_after(forecast.cutoff, -12))
+        if year_before is not None and year_before > 0:
+            gap = percent(abs(forecast.last_value / year_before - 1))
+            side = "above" if forecast.last_value >= year_before else "below"
+            against = f", {gap} {side} the price a year before"
+        else:
+            against = ", which may still be high"
+        price = amount(forecast.last_value, forecast.unit)
+        return f"{rise} The price itself stands at {price} ({month(forecast.cutoff)}){against}."
+
+
+_MIDDLE, _TAIL = 0.5, 0.9  # the quantiles of a shortfall that have a name of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,6 +467,7 @@ class Shortfall:
     horizon_months: int = 6
     quantile: float = 0.5
     tail: Limit | None = None
+    max_age_days: int = 120  # from the end of the newest month that the projection knows
     options: RuleOptions = RuleOptions()
 
     @property
@@ -438,6 +481,7 @@ class Shortfall:
             self.scenario,
             self.horizon_months,
             self.quantile,
+            self.max_age_days,
         )
 
     def evaluate(self, situation: Situation) -> tuple[Reading | NotEvaluated, ...]:
@@ -459,57 +503,64 @@ class Shortfall:
                 f"{len(projection.months)} projected"
             )
             return _unjudged(self, subject, why)
+        age = (situation.known_at.date() - _month_end(projection.data_through)).days
+        if age > self.max_age_days:
+            why = (
+                f"{projection.title}: its figures are known only through "
+                f"{month(projection.data_through)}, {days(age)} ago; "
+                f"the rule judges up to {days(self.max_age_days)}"
+            )
+            return _unjudged(self, subject, why)
         return self._read(projection)
 
     def _read(self, projection: MarketProjection) -> Reading:
         shares = projection.shortfall_shares(self.horizon_months)
         low, middle, high = (quantile(shares, level) for level in (0.1, 0.5, 0.9))
-        value = quantile(shares, self.quantile)
+        value, level = quantile(shares, self.quantile), self.quantile
         verdict = judge_rising(value, self.limits)
-        by_tail = False
         severity, holds = verdict.severity, verdict.holds
         limit = verdict.limit
         if self.tail is not None:
             tail = judge_rising(high, (self.tail,))
             severity = max((s for s in (severity, tail.severity) if s), default=None)
             holds = max((s for s in (holds, tail.holds) if s), default=None)
-            if tail.severity is not None and tail.severity > (verdict.severity or 0):
-                by_tail, limit, value = True, self.tail, high
+            by_tail = (tail.severity or 0, tail.holds or 0)
+            if by_tail > (verdict.severity or 0, verdict.holds or 0):
+                limit, value, level = self.tail, high, _TAIL
+        outcome = _outcome(level)
         over = f"over the next {self.horizon_months} months"
         wide = percent_span(low, high)
+        unmet = _unmet(value, level)
         is_base = self.scenario == "base"
         chance_over = sum(1 for share in shares if share > limit.enter) / len(shares)
-        if by_tail:
-            finding = f"1 chance in 10 that more than {percent(high)} of demand is unmet {over}"
-        else:
-            finding = f"about {percent(middle)} of demand unmet {over} (80 % range {wide})"
+        finding = f"{unmet} of demand unmet over {self.horizon_months} months in the {outcome}"
         if not is_base:
             # What is only supposed must be heard before the reader's phone cuts the line.
+            brief = outcome.removesuffix(" of outcomes")
             finding = (
-                f"{percent(value)} of demand unmet over {self.horizon_months} months; "
+                f"{percent(value)} unmet over {self.horizon_months} months in the {brief}; "
                 f"scenario: {projection.scenario_title}"
             )
+        elif level == _MIDDLE:
+            finding += f" (80 % range {wide})"
         shown = Verdict(severity, holds, limit)
-        what = "One outcome in ten leaves more than" if by_tail else "The projection leaves"
-        ends_when = f"It ends when the share falls below {percent(_lowest_exit(self.limits))}"
-        if self.tail is not None:
-            ends_when += f", and its worst tenth below {percent(self.tail.exit)}"
-        tonnes = self._tonnes(projection)
         first = projection.first_month_above(limit.enter)
-        facts = [
-            Fact("Middle outcome", f"{percent(middle)} of demand unmet {over}"),
+        facts = [Fact("Middle outcome", f"{_unmet(middle, _MIDDLE)} of demand unmet {over}")]
+        if level != _MIDDLE:
+            facts.insert(0, Fact(_cap(outcome), f"{unmet} of demand unmet {over}"))
+        facts += [
             Fact("80 % range", f"{wide} of demand"),
-            Fact("In tonnes", tonnes),
+            Fact("In tonnes, middle outcome", self._tonnes(projection)),
             Fact(
                 "Limit",
-                f"{percent(limit.enter)} of demand"
-                f"{_for_severity(shown)}"
-                f"{', for the worst tenth of outcomes' if by_tail else ''}",
+                f"{percent(limit.enter)} of demand in the {outcome}{_for_severity(shown)}",
             ),
             Fact(f"Chance of more than {percent(limit.enter)}", chance(chance_over)),
         ]
         if first is not None:
-            facts.append(Fact("First month over the limit", f"{month(first)}, at even odds"))
+            facts.append(
+                Fact(f"First month over {percent(limit.enter)}", f"{month(first)}, at even odds")
+            )
         if not is_base:
             facts.append(Fact("Scenario", projection.scenario_title))
         return Reading(
@@ -522,7 +573,7 @@ class Shortfall:
             fingerprint=self.fingerprint(projection.market),
             input_id=projection.projection_id,
             value=value,
-            unit="of demand in the worst tenth of outcomes" if by_tail else "of demand",
+            unit=f"of demand in the {outcome}",
             limit=limit.enter,
             severity=severity,
             is_clear=holds is None,
@@ -534,19 +585,37 @@ class Shortfall:
             chart=ChartRef("market", projection.market, self.scenario),
             runbook=self.options.runbook,
             advice=self.options.advice,
-            standing=f"{what} {percent(value)} of demand unmet; {_limit_is(shown)} "
-            f"{percent(limit.enter)}.",
-            ends_when=f"{ends_when}.",
+            owner=self.options.owner,
+            measured=f"{unmet} of demand in the {outcome}",
+            standing=f"The projection leaves {unmet} of demand unmet in the {outcome}; "
+            f"{_limit_is(shown)} {percent(limit.enter)}.",
+            exits=self._exits(),
             holds=holds,
         )
+
+    def _exits(self) -> tuple[tuple[Severity, str], ...]:
+        """What each severity waits for: the outcome that is judged, the tail, or both."""
+        found = {}
+        own = dict(_exits(self.limits))
+        for severity in {*own, *([self.tail.severity] if self.tail else [])}:
+            parts = []
+            # A severity lasts as long as any higher one does.
+            leave = min((own[s] for s in own if s >= severity), default=None)
+            if leave is not None:
+                parts.append(f"below {percent(leave)} in the {_outcome(self.quantile)}")
+            if self.tail is not None and self.tail.severity >= severity:
+                parts.append(f"below {percent(self.tail.exit)} in the {_outcome(_TAIL)}")
+            found[severity] = f"the unmet share falls {' and '.join(parts)}"
+        return tuple(sorted(found.items(), reverse=True))
 
     def _tonnes(self, projection: MarketProjection) -> str:
         """Shortfall and demand over the horizon, each path summed before its middle is taken."""
         months = self.horizon_months
         short = tuple(sorted(sum(path[:months]) for path in projection.shortfall_t_paths))
         asked = tuple(sorted(sum(path[:months]) for path in projection.demand_t_paths))
+        missing, wanted = quantile(short, 0.5), f"{_rounded(quantile(asked, 0.5))} t"
         return (
-            f"about {_rounded(quantile(short, 0.5))} t short of {_rounded(quantile(asked, 0.5))} t"
+            f"about {_rounded(missing)} t short of {wanted}" if missing > 0 else f"0 t of {wanted}"
         )
 
 
@@ -562,10 +631,12 @@ class DropLimit:
 
 @dataclass(frozen=True, slots=True)
 class VolumeDrop:
-    """A monthly volume far below the mean of the known months of the year before it.
+    """A monthly volume far below the mean of the twelve ordinary months before it.
 
-    The months under suspicion are left out of the mean that they are judged by. It clears when
-    `clear_months` months running are back at the exit limit or above.
+    A month that was itself below the enter limit when it came is no ordinary month: it is left out, and
+    the mean reaches further back instead. So a collapse is never judged by itself, and one that lasts
+    doesn't become the new normal. It clears when `clear_months` months running are back at the exit
+    limit or above.
     """
 
     type: ClassVar[str] = "volume_drop"
@@ -611,96 +682,111 @@ class VolumeDrop:
                 f"the rule judges up to {days(self.max_age_days)}"
             )
             return _unjudged(self, subject, why)
-        by_month = {_first(point.period): point for point in observed.points}
-        if self._window(by_month, newest, 1) is None:
+        judged = self._judged(observed)
+        if newest not in judged:
             why = (
                 f"{observed.title}: fewer than {self.min_known_months} months known "
                 f"in the year before {month(newest)}"
             )
             return _unjudged(self, subject, why)
-        return self._read(observed, by_month, newest)
+        return self._read(observed, judged, newest)
 
-    def _window(
-        self, by_month: Mapping[date, ObservedPoint], newest: date, running: int
-    ) -> "_Window | None":
-        """The newest `running` months and the known months of the year before them, if all are there."""
-        months = [_months_after(newest, -back) for back in range(running)]
-        judged = [by_month[period] for period in months if period in by_month]
-        first = months[-1]
-        before = [_months_after(first, -back) for back in range(12, 0, -1)]
-        base = [by_month[period] for period in before if period in by_month]
-        if len(judged) < running or len(base) < self.min_known_months:
-            return None
-        mean = sum(point.value for point in base) / len(base)
-        return _Window(tuple(judged), tuple(base), mean) if mean > 0 else None
+    def _judged(self, observed: ObservedSeries) -> dict[date, "_Judged"]:
+        """Every month that has a mean to be judged by. Forward in time: each decides for the later ones."""
+        by_month = {_first(point.period): point for point in observed.points}
+        enter = max(limit.enter for limit in self.limits)
+        start = min(by_month)
+        judged: dict[date, _Judged] = {}
+        for judged_month, point in by_month.items():
+            base: list[ObservedPoint] = []
+            left_out: list[ObservedPoint] = []
+            slots, back = _MEAN_MONTHS, _months_after(judged_month, -1)
+            while slots > 0 and back >= start:
+                before = by_month.get(back)
+                if before is not None and back in judged and judged[back].share < enter:
+                    left_out.append(before)
+                else:
+                    slots -= 1  # also for a month that is not known
+                    if before is not None:
+                        base.append(before)
+                back = _months_after(back, -1)
+            mean = sum(one.value for one in base) / len(base) if base else 0.0
+            if len(base) >= self.min_known_months and mean > 0:
+                judged[judged_month] = _Judged(point, tuple(base), tuple(left_out), mean)
+        return judged
 
     def _read(
-        self, observed: ObservedSeries, by_month: Mapping[date, ObservedPoint], newest: date
+        self, observed: ObservedSeries, judged: Mapping[date, "_Judged"], newest: date
     ) -> Reading:
-        severity: Severity | None = None
         ordered = sorted(self.limits, key=lambda limit: limit.severity)
-        limit = ordered[0]
-        window = self._window(by_month, newest, 1)
-        for candidate in ordered:
-            tested = self._window(by_month, newest, candidate.months_running)
-            if tested is not None and max(tested.shares) < candidate.enter:
-                severity, limit, window = candidate.severity, candidate, tested
-        if window is None:  # pragma: no cover - `_evaluate` has looked
-            message = f"{observed.series}: no window"
-            raise AssertionError(message)
-        back = self._window(by_month, newest, self.clear_months)
-        exit_share = max(candidate.exit for candidate in self.limits)
-        is_clear = severity is None and back is not None and min(back.shares) >= exit_share
-
-        share = window.shares[0]
-        unit = observed.unit
-        finding = (
-            f"{amount(window.judged[0].value, unit)} in {month(newest)}, "
-            f"{_against(share)} the 12-month mean"
+        crossed = [
+            limit
+            for limit in ordered
+            if len(_running(judged, newest, limit.enter)) >= limit.months_running
+        ]
+        limit = crossed[-1] if crossed else ordered[0]
+        severity = limit.severity if crossed else None
+        back = [judged.get(_months_after(newest, -count)) for count in range(self.clear_months)]
+        # A severity lasts until months enough are back, whatever single months do in between.
+        exits = {
+            each.severity: max(one.exit for one in ordered if one.severity >= each.severity)
+            for each in ordered
+        }
+        holds = max(
+            (
+                held
+                for held, leave in exits.items()
+                if (severity is not None and held <= severity)
+                or any(one is None or one.share < leave for one in back)
+            ),
+            default=None,
         )
-        if severity is not None and limit.months_running > 1:
-            finding += f", {_ordinal_word(limit.months_running)} month running"
-        used = (*window.judged, *window.base)
-        note = evidence_note(used)
-        facts = [
-            Fact(
-                "Newest month",
-                f"{amount(window.judged[0].value, unit)} ({month(newest)}), "
-                f"{percent(share)} of the mean",
+        # Before it is crossed, the run that is told is the newest month alone.
+        run = _running(judged, newest, limit.enter) or [judged[newest]]
+        window = run[-1]  # the mean of the first month of the run holds for all of them
+        unit = observed.unit
+        share = run[0].share
+        value = amount(run[0].point.value, unit)
+        finding = f"{value} in {month(newest)}, {_against(share)} the 12-month mean"
+        if len(run) > 1:
+            finding += f", {_ordinal_word(len(run))} month running"
+        used = (*(one.point for one in run), *window.base)
+        facts = [Fact("Newest month", f"{value} ({month(newest)}), {percent(share)} of the mean")]
+        if len(run) > 1:
+            before = run[1]
+            facts.append(
+                Fact(
+                    "Month before",
+                    f"{amount(before.point.value, unit)} ({month(before.point.period)}), "
+                    f"{percent(before.share)} of the mean",
+                )
             )
-        ]
-        facts += [
+        if len(run) > 2:
+            months = months_between([one.point.period for one in run])
+            facts.append(Fact("Running below the limit", f"{len(run)} months ({months})"))
+        facts.append(
             Fact(
-                "Month before",
-                f"{amount(point.value, unit)} ({month(point.period)}), {percent(part)} of the mean",
-            )
-            for point, part in zip(window.judged[1:], window.shares[1:], strict=True)
-        ]
-        facts += [
-            Fact(
-                "Mean of the year before",
+                "12-month mean",
                 f"{amount(window.mean, unit)}, from {len(window.base)} known months "
                 f"({months_between([point.period for point in window.base])})",
-            ),
+            )
+        )
+        left_out = run[0].left_out
+        if left_out:
+            facts.append(
+                Fact(
+                    "Left out of the mean",
+                    f"{_months(len(left_out))} below the limit "
+                    f"({months_between([point.period for point in left_out])})",
+                )
+            )
+        facts += [
             Fact(
                 "Limit",
                 _drop_limit_text(limit) + (f" ({severity.name.lower()})" if severity else ""),
             ),
-            Fact("Confidence", note),
+            Fact("Confidence", evidence_note(used)),
         ]
-        weak = [point for point in used if point.confidence in _WEAK]
-        evidence = []
-        if weak:
-            months = months_between([point.period for point in weak])
-            evidence.append(f"Months with low-confidence figures: {months}.")
-            if window.judged[0] in weak:
-                evidence.append(f"The newest month itself ({month(newest)}) is one of them.")
-        missing = 12 - len(window.base)
-        if missing:
-            evidence.append(
-                f"{missing} of the 12 months before {month(window.judged[-1].period)} "
-                f"{'is' if missing == 1 else 'are'} not known and left out of the mean."
-            )
         return Reading(
             rule=self.name,
             rule_version=self.version,
@@ -709,75 +795,119 @@ class VolumeDrop:
             subject=observed.series,
             subject_title=observed.title,
             fingerprint=self.fingerprint(observed.series),
-            input_id=short_hash(
-                *(
-                    part
-                    for point in observed.points
-                    if point.period >= _months_after(newest, -12 - self._reach)
-                    for part in (point.period, point.value, point.known_at, point.confidence)
-                )
-            ),
+            input_id=self._input_id(observed, judged, newest),
             value=share,
             unit="of the mean",
             limit=limit.enter,
             severity=severity,
-            is_clear=is_clear,
+            is_clear=holds is None,
             headline=fitted(observed.title, finding),
             facts=tuple(facts),
-            drivers=self._drivers(window, by_month, unit),
-            evidence=tuple(evidence),
+            drivers=_month_drivers(run[:3], observed),
+            evidence=_drop_evidence(used, window, newest),
             data_through=newest,
-            chart=ChartRef("volume", observed.series),
+            chart=ChartRef("volume", observed.series, level=window.mean),
             runbook=self.options.runbook,
             advice=self.options.advice,
-            standing=f"{_standing_months(window)}; "
+            owner=self.options.owner,
+            measured=f"{percent(share)} of the 12-month mean",
+            standing=f"{_standing_months(run[: limit.months_running])}; "
             f"the {f'{severity.name.lower()} ' if severity else ''}limit is "
             f"{_drop_limit_text(limit)}.",
-            ends_when=f"It ends when {_months_at(self.clear_months)} {percent(exit_share)} "
-            "of the 12-month mean or above.",
+            exits=tuple(
+                (
+                    held,
+                    f"{_months_at(self.clear_months)} {percent(leave)} of the 12-month mean or above",
+                )
+                for held, leave in exits.items()
+            ),
             direction="below",
+            holds=holds,
         )
 
-    @property
-    def _reach(self) -> int:
-        """How many newest months any question of this rule looks at."""
-        return max(self.clear_months, *(limit.months_running for limit in self.limits))
+    def _input_id(
+        self, observed: ObservedSeries, judged: Mapping[date, "_Judged"], newest: date
+    ) -> str:
+        """Changes with every figure that the answer rests on, and with nothing else."""
+        reach = max(self.clear_months, *(limit.months_running for limit in self.limits))
+        asked = [judged.get(_months_after(newest, -count)) for count in range(reach)]
+        first = min(
+            min(point.period for point in (one.point, *one.base, *one.left_out))
+            for one in asked
+            if one is not None
+        )
+        points = [point for point in observed.points if point.period >= first]
+        return short_hash(
+            *(p for x in points for p in (x.period, x.value, x.known_at, x.confidence)),
+            *(point.period for point in judged[newest].left_out),
+        )
 
-    def _drivers(
-        self, window: "_Window", by_month: Mapping[date, ObservedPoint], unit: str
-    ) -> tuple[str, ...]:
-        """Each judged month: how it moved, and when that became known."""
-        lines = []
-        for point in window.judged:
-            before = by_month.get(_months_after(_first(point.period), -1))
-            moved = (
-                f", {change(point.value / before.value - 1)} on {month(before.period)}"
-                if before is not None and before.value > 0
-                else ""
-            )
-            lines.append(
-                f"{month(point.period)}: {amount(point.value, unit)}{moved}; "
-                f"published {day(point.known_at)}."
-            )
-        return tuple(lines)
+
+_MEAN_MONTHS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
-    """Judged months, newest first, and the months that they are compared with."""
+class _Judged:
+    """One month, the known ordinary months that it is judged by, and the low ones passed over."""
 
-    judged: tuple[ObservedPoint, ...]
+    point: ObservedPoint
     base: tuple[ObservedPoint, ...]
+    left_out: tuple[ObservedPoint, ...]
     mean: float
 
     @property
-    def shares(self) -> tuple[float, ...]:
-        return tuple(point.value / self.mean for point in self.judged)
+    def share(self) -> float:
+        return self.point.value / self.mean
+
+
+def _running(judged: Mapping[date, _Judged], newest: date, enter: float) -> list[_Judged]:
+    """The months in a row below the limit that end with the newest one, newest first."""
+    run: list[_Judged] = []
+    period = newest
+    while period in judged and judged[period].share < enter:
+        run.append(judged[period])
+        period = _months_after(period, -1)
+    return run
+
+
+def _month_drivers(run: Sequence[_Judged], observed: ObservedSeries) -> tuple[str, ...]:
+    """Each judged month: how it moved, and from when that was known."""
+    by_month = {_first(point.period): point for point in observed.points}
+    lines = []
+    for point in (one.point for one in run):
+        before = by_month.get(_months_after(_first(point.period), -1))
+        moved = (
+            f", {change(point.value / before.value - 1)} on {month(before.period)}"
+            if before is not None and before.value > 0
+            else ""
+        )
+        lines.append(
+            f"{month(point.period)}: {amount(point.value, observed.unit)}{moved}; "
+            f"known from {day(point.known_at)}."
+        )
+    return tuple(lines)
+
+
+def _drop_evidence(used: Sequence[ObservedPoint], window: _Judged, newest: date) -> tuple[str, ...]:
+    evidence = []
+    weak = [point.period for point in used if point.confidence in _WEAK]
+    if weak:
+        evidence.append(f"Months with low-confidence figures: {months_between(weak)}.")
+        if newest in weak:
+            evidence.append(f"The newest month itself ({month(newest)}) is one of them.")
+    missing = _MEAN_MONTHS - len(window.base)
+    if missing:
+        evidence.append(
+            f"{missing} of the 12 months that the mean should have "
+            f"{'is' if missing == 1 else 'are'} not known; it is the mean of the others."
+        )
+    return tuple(evidence)
 
 
 _STALE_ADVICE = (
-    "Run lodestone ingest --live and read its report: rejected rows name their file and field. If the "
-    "publisher is down or has changed its page, wait, or load a file by hand."
+    "Run lodestone ingest --live (it asks KOMIS for prices and UN Comtrade for volumes) and read its report: "
+    "rejected rows name their file and field. Export and yearly figures come with the snapshot or a folder "
+    "of yours. Alerts that need this source stay as they were."
 )
 
 
@@ -808,24 +938,30 @@ class StaleSource:
         state = situation.sources.get(subject)
         if state is None:
             return _unjudged(self, subject, f"{subject}: no such source is watched")
+        asked_on = day(situation.known_at)
         if state.newest_known_at is None:
-            age, is_stale = 0, True
+            age, is_stale, weeks = 0, True, 0
+            measured = "without any figure"
             finding = "no figure has ever arrived"
-            age_text = "none yet"
+            since = "none yet"
             standing = "No figure has ever arrived."
         else:
             age = max((situation.known_at - state.newest_known_at).days, 0)
-            is_stale = age > state.limit_days
+            is_stale = state.is_stale(situation.known_at)
+            # Told again by the week: an edit a day would say nothing new.
+            weeks = (age - state.limit_days) // 7 if is_stale else 0
             finding = f"no new figure for {days(age)} (limit {days(state.limit_days)})"
             if not is_stale:
                 finding = f"newest figure {days(age)} old (limit {days(state.limit_days)})"
-            age_text = f"{days(age)} old, known since {day(state.newest_known_at)}"
+            since = f"known since {day(state.newest_known_at)}"
+            measured = f"{days(age)} old"
             standing = (
-                f"The newest figure is {days(age)} old; the limit is {days(state.limit_days)}."
+                f"On {asked_on} the newest figure was {days(age)} old; "
+                f"the limit is {days(state.limit_days)}."
             )
         facts = [
             Fact("Source", state.title),
-            Fact("Newest figure", age_text),
+            Fact("Newest figure", since),
             Fact("Limit", days(state.limit_days)),
         ]
         if state.newest_period is not None:
@@ -840,7 +976,13 @@ class StaleSource:
             subject=subject,
             subject_title=state.title,
             fingerprint=self.fingerprint(subject),
-            input_id=short_hash(state.newest_period, state.newest_known_at, age, state.limit_days),
+            input_id=short_hash(
+                state.title,
+                state.newest_period,
+                state.newest_known_at,
+                state.limit_days,
+                f"stale for {weeks} weeks" if is_stale else "fresh",
+            ),
             value=float(age),
             unit="days",
             limit=float(state.limit_days),
@@ -851,8 +993,15 @@ class StaleSource:
             data_through=_last_month(state),
             runbook=self.options.runbook,
             advice=self.options.advice or _STALE_ADVICE,
+            owner=self.options.owner,
+            measured=measured,
             standing=standing,
-            ends_when="It ends when a newer figure arrives.",
+            exits=(
+                (
+                    self.severity,
+                    f"every watched series of this source has a {'newer ' if age else ''}figure",
+                ),
+            ),
             holds=self.severity if is_stale else None,
         )
 
@@ -916,8 +1065,33 @@ def _limit_is(verdict: Verdict) -> str:
     return f"the {verdict.limit.severity.name.lower()} limit is"
 
 
-def _lowest_exit(limits: Sequence[Limit]) -> float:
-    return min(limits, key=lambda limit: limit.severity).exit
+def _exits(limits: Sequence[Limit]) -> list[tuple[Severity, float]]:
+    """Where each severity ends, highest first: not before every higher one has ended too."""
+    ordered = sorted(limits, key=lambda limit: limit.severity, reverse=True)
+    return [
+        (limit.severity, min(higher.exit for higher in ordered[: place + 1]))
+        for place, limit in enumerate(ordered)
+    ]
+
+
+_PARTS = {0.05: "twentieth", 0.1: "tenth", 0.2: "fifth", 0.25: "quarter"}
+
+
+def _outcome(level: float) -> str:
+    """A quantile of the shortfall in a reader's words: "middle outcome", "worst tenth of outcomes"."""
+    if level == _MIDDLE:
+        return "middle outcome"
+    tail = round(min(level, 1 - level), 4)
+    part = _PARTS.get(tail, percent(tail))
+    # Below the middle, the share is one that all but a few outcomes reach.
+    return f"worst {part} of outcomes" if level > _MIDDLE else f"best {part} of outcomes"
+
+
+def _unmet(share: float, level: float) -> str:
+    """The share at a quantile: a middle is "about"; a tail begins there."""
+    if level == _MIDDLE:
+        return f"about {percent(share)}" if share > 0 else percent(share)
+    return f"{percent(share)} or {'more' if level > _MIDDLE else 'less'}"
 
 
 def _drop_limit_text(limit: DropLimit) -> str:
@@ -927,12 +1101,13 @@ def _drop_limit_text(limit: DropLimit) -> str:
     return f"{running}below {percent(limit.enter)} of the 12-month mean"
 
 
-def _standing_months(window: _Window) -> str:
-    parts = [
-        f"{month(point.period)} at {percent(share)}"
-        for point, share in zip(window.judged, window.shares, strict=True)
-    ]
+def _standing_months(run: Sequence[_Judged]) -> str:
+    parts = [f"{month(one.point.period)} at {percent(one.share)}" for one in run]
     return f"{listing(parts)} of the 12-month mean"
+
+
+def _months(count: int) -> str:
+    return "1 month" if count == 1 else f"{count} months"
 
 
 def _months_at(count: int) -> str:
@@ -955,12 +1130,21 @@ def _rounded(tonnes: float) -> str:
     return f"{round(tonnes, -digits):,.0f}"
 
 
+_TEENS = (11, 12, 13)
+
+
 def _count_word(count: int) -> str:
     return {2: "two", 3: "three", 4: "four"}.get(count, str(count))
 
 
 def _ordinal_word(count: int) -> str:
-    return {2: "second", 3: "third", 4: "fourth"}.get(count, f"{count}th")
+    words = ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+    if count - 2 < len(words):
+        return words[count - 2]
+    ending = (
+        {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th") if count % 100 not in _TEENS else "th"
+    )
+    return f"{count}{ending}"
 
 
 def _cap(text: str) -> str:

@@ -223,6 +223,7 @@ def _shortfall(name: str, table: "_Table", options: RuleOptions, known: _Known) 
         horizon_months=table.count("horizon_months", 6, low=1, high=120),
         quantile=table.number("quantile", 0.5, low=0, high=1, what="a probability, 0–1"),
         tail=tail,
+        max_age_days=table.count("max_age_days", 120, low=1, high=3650),
         options=options,
     )
 

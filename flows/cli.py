@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from alerts.lifecycle import Incident, Reason
     from flows.launcher import Outcome
     from flows.settings import Settings
-    from flows.steps import Service
+    from flows.steps import Moment, Service
     from flows.storage.runs import StepRun
     from forecasting.results import MarketProjection, SeriesForecast
 
@@ -266,7 +266,6 @@ class _RunView:
     def show(self, outcome: "Outcome") -> None:
         """Print what the run found."""
         from flows import steps
-        from flows.sentences import silence_sentence
 
         self.watch(outcome.flow_run_id)
         service = self._service
@@ -289,7 +288,7 @@ class _RunView:
                 }
             )
             return
-        _print_incidents(incidents, silence_sentence(steps.last_judged(service, moment)))
+        _print_incidents(service, moment, incidents)
         print(f"Prefect UI: {outcome.ui_url}")
         if page.exists():
             print(f"Outlook:    {page}", flush=True)
@@ -354,7 +353,6 @@ def _outlook(options: argparse.Namespace) -> int:
 
 def _alerts_list(options: argparse.Namespace) -> int:
     from flows import steps
-    from flows.sentences import silence_sentence
 
     with _service() as service:
         moment = steps.moment(service, options.as_of, live=False)
@@ -363,7 +361,7 @@ def _alerts_list(options: argparse.Namespace) -> int:
             found = [_incident_object(one) for one in incidents]
             _print_json({"book": moment.book, "incidents": found})
         else:
-            _print_incidents(incidents, silence_sentence(steps.last_judged(service, moment)))
+            _print_incidents(service, moment, incidents)
     return FINE
 
 
@@ -690,11 +688,19 @@ def _incident_object(incident: "Incident") -> dict[str, Any]:
     }
 
 
-def _print_incidents(incidents: Sequence["Incident"], silence: str) -> None:
+def _print_incidents(service: "Service", moment: "Moment", incidents: Sequence["Incident"]) -> None:
+    from flows import steps
+    from flows.sentences import silence_sentence
+
     if not incidents:
-        print(f"\nNo open incident. {silence}\n")
+        print(f"\nNo open incident. {silence_sentence(steps.last_judged(service, moment))}")
     for incident in sorted(incidents, key=lambda one: (-one.severity, one.since, one.id)):
         print(f"\n{_as_text(incident)}\n    id {incident.id}")
+    lines = steps.unjudged(service, moment)
+    if lines:
+        print("\nNot judged, so silence on these means nothing:")
+    for line in lines:
+        print(f"  {line}")
     print(flush=True)
 
 
@@ -707,7 +713,7 @@ def _as_text(incident: "Incident", reason: "Reason | None" = None) -> str:
     message = root_message(
         incident,
         reason or Reason.UNCHANGED,
-        known_at=incident.read_at or incident.changed_at,
+        known_at=incident.reading_at or incident.changed_at,
         book=incident.book,
     )
     return render_terminal(message)

@@ -1,5 +1,6 @@
 """What is known at a moment: series, forecasts, projections, sources, and when rules were last judged."""
 
+from alerts.rules import NotEvaluated
 from flows.accounts import ForecastReport
 from flows.catalog import EXPORTS
 from flows.sentences import Judged
@@ -97,6 +98,18 @@ def source_states(service: Service, at: Moment) -> dict[str, SourceState]:
             name, title, newest_period, known_at, group.limit_days, oldest.frequency
         )
     return states
+
+
+def unjudged(service: Service, at: Moment) -> tuple[str, ...]:
+    """What the rules can't judge as known at the moment, and why: silence on it means nothing."""
+    seen = situation(service, at)
+    results = [result for rule in service.ruleset.rules for result in rule.evaluate(seen)]
+    return tuple(unjudged_line(one) for one in results if isinstance(one, NotEvaluated))
+
+
+def unjudged_line(result: NotEvaluated) -> str:
+    """One line for a log or a page."""
+    return f"{result.rule} did not judge {result.subject}: {result.why}"
 
 
 def last_judged(service: Service, at: Moment) -> Judged | None:

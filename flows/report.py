@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alerts.lifecycle import Incident
+from alerts.messages import is_replay
 from alerts.wording import day, percent, percent_span, period
 from flows.sentences import Judged, market_sentence, price_sentence, silence_sentence
 from flows.storage.observations import IngestRun
@@ -34,6 +35,7 @@ class Outlook:
     sources: Sequence[SourceState]
     ingests: Sequence[IngestRun]  # empty in a look into the past
     judged: Judged | None
+    unjudged: Sequence[str]  # subject and why, of what the rules can't judge now
 
 
 def render(outlook: Outlook) -> str:
@@ -46,10 +48,11 @@ def render(outlook: Outlook) -> str:
     return environment.get_template("outlook.html.j2").render(
         as_of=f"{outlook.known_at:%-d %B %Y}",
         known_at=f"{outlook.known_at:%-d %B %Y, %H:%M} UTC",
-        replay=outlook.book != "live",
+        replay=is_replay(outlook.book),
         worst=worst,
         summary=_summary(outlook, severities),
-        incidents=[_incident(incident) for incident in _by_severity(outlook.incidents)],
+        incidents=[_incident(incident, outlook.book) for incident in outlook.incidents],
+        unjudged=outlook.unjudged,
         markets=[_market(group) for group in _by_market(outlook.projections)],
         prices=[_price(forecast) for forecast in outlook.forecasts],
         refused=sorted(outlook.refused.items()),
@@ -83,10 +86,6 @@ def _summary(outlook: Outlook, severities: Sequence[str]) -> str:
     return f"{len(severities)} {noun} open: {', '.join(counts)}."
 
 
-def _by_severity(incidents: Sequence[Incident]) -> list[Incident]:
-    return sorted(incidents, key=lambda item: (-item.severity, item.since, item.id))
-
-
 def _by_market(projections: Sequence[MarketProjection]) -> list[list[MarketProjection]]:
     groups: dict[str, list[MarketProjection]] = {}
     for projection in projections:
@@ -94,13 +93,15 @@ def _by_market(projections: Sequence[MarketProjection]) -> list[list[MarketProje
     return list(groups.values())
 
 
-def _incident(incident: Incident) -> dict[str, Any]:
+def _incident(incident: Incident, book: str) -> dict[str, Any]:
     reading = incident.reading
     return {
         "id": incident.id,
         "severity": incident.severity.name.lower(),
         "state": incident.state.value,
-        "since": day(incident.since),
+        "since": f"open on {day(incident.since)}"
+        if is_replay(book)
+        else f"since {day(incident.since)}",
         "headline": reading.headline,
         "lead": reading.advice,
         "facts": reading.facts,
@@ -183,7 +184,7 @@ def _health(state: SourceState, known_at: datetime) -> dict[str, Any]:
         else "nothing",
         "age": age,
         "limit": state.limit_days,
-        "state": "stale" if age > state.limit_days else "fresh",
+        "state": "stale" if state.is_stale(known_at) else "fresh",
     }
 
 

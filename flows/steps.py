@@ -32,6 +32,8 @@ from flows.known import (
     source_states,
     stored_forecasts,
     stored_projections,
+    unjudged,
+    unjudged_line,
 )
 from flows.report import Outlook, render
 from flows.service import LIVE_BOOK, Moment, Service, moment
@@ -70,6 +72,7 @@ __all__ = [
     "report",
     "source_names",
     "stored_forecasts",
+    "unjudged",
 ]
 
 LOG = logging.getLogger("lodestone.steps")
@@ -246,13 +249,13 @@ def raise_alerts(service: Service, at: Moment, *, run_id: str) -> AlertsReport:
     seen = situation(service, at)
     links = links_of(service, run_id)
     written_at = service.clock()
-    decisions, unjudged, judged = [], [], set()
+    decisions, not_judged, judged = [], [], set()
     for rule in service.ruleset.rules:
         for result in rule.evaluate(seen):
             judged.add(result.fingerprint)
             chart = None
             if isinstance(result, NotEvaluated):
-                unjudged.append(f"{rule.name}: {result.subject} was not judged: {result.why}")
+                not_judged.append(unjudged_line(result))
             else:
                 chart = partial(chart_of, seen, result)
             channel = channel_of(service, rule.options.route)
@@ -277,7 +280,7 @@ def raise_alerts(service: Service, at: Moment, *, run_id: str) -> AlertsReport:
                 written_at=written_at,
             )
         )
-    return AlertsReport(tuple(decisions), service.ledger.open_incidents(at.book), tuple(unjudged))
+    return AlertsReport(tuple(decisions), service.ledger.open_incidents(at.book), tuple(not_judged))
 
 
 # --- 5: delivery -----------------------------------------------------------------
@@ -329,6 +332,7 @@ def outlook(service: Service, at: Moment) -> Outlook:
         projections=stored_projections(service, at),
         sources=list(source_states(service, at).values()),
         judged=last_judged(service, at),
+        unjudged=unjudged(service, at),
         # Visits are of the wall clock: they say nothing about what a past day could know.
         ingests=_last_ingests(service.observations.ingests(limit=50))
         if at.book == LIVE_BOOK

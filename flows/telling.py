@@ -43,8 +43,9 @@ def chart_of(seen: Situation, reading: Reading) -> bytes | None:
         ]
         return balance_fan(found) if found else None
     if reading.chart.kind == "volume" and subject in seen.observed:
-        mean = reading.value and seen.observed[subject].points[-1].value / reading.value
-        return volume_bars(seen.observed[subject], trailing_mean=mean, limit_share=reading.limit)
+        return volume_bars(
+            seen.observed[subject], trailing_mean=reading.chart.level, limit_share=reading.limit
+        )
     return None
 
 

@@ -172,6 +172,10 @@ class SourceState:
     limit_days: int  # older than this is stale
     frequency: str = "month"  # of the series that the state speaks of
 
+    def is_stale(self, at: datetime) -> bool:
+        """Whether the newest figure is older than its limit, or none has ever arrived."""
+        return self.newest_known_at is None or (at - self.newest_known_at).days > self.limit_days
+
 
 @dataclass(frozen=True, slots=True)
 class Situation:

@@ -94,7 +94,7 @@ class Outgoing:
     def _fold(self, root: Row[Any], entry: NewEntry) -> None:
         message = told_at_once(json.loads(root.message), entry.message)
         values: dict[str, Any] = {
-            "message": as_json(_with_key(message, root.delivery_key)),
+            "message": as_json(message),
             "route": entry.route,
             "channel": entry.channel,
         }
@@ -126,7 +126,7 @@ class Outgoing:
                 route=entry.route,
                 channel=entry.channel,
                 delivery_key=key,
-                message=as_json(_with_key(dict(entry.message), key)),
+                message=as_json(dict(entry.message)),
                 image=entry.image,
                 alt_text=storable(entry.alt_text),
                 created_at=self._written_at,
@@ -154,9 +154,7 @@ def take_over(connection: Connection, root: OutboxEntry) -> None:
         return
     message = told_at_once(root.message, json.loads(newest))
     connection.execute(
-        update(outbox)
-        .where(outbox.c.id == root.id)
-        .values(message=as_json(_with_key(message, root.delivery_key)))
+        update(outbox).where(outbox.c.id == root.id).values(message=as_json(message))
     )
     connection.execute(delete(outbox).where(behind))
 
@@ -171,11 +169,6 @@ def revived() -> dict[str, Any]:
         "lease_until": None,
         "unknown_at": None,
     }
-
-
-def _with_key(message: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """The row's key is the one that counts; a message that carries one carries that."""
-    return {**message, "delivery_key": key} if "delivery_key" in message else dict(message)
 
 
 def read_entry(connection: Connection, key: int, *, with_image: bool = True) -> OutboxEntry:

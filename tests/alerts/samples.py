@@ -18,6 +18,7 @@ from alerts.rules import (
 from forecasting.results import Situation
 from tests.builders import (
     NOW,
+    end_of,
     exports_known_on,
     make_forecast,
     make_projection,
@@ -32,7 +33,9 @@ PRICE = PriceSpike(
     name="oxide-price-spike",
     series=("nd_oxide",),
     limits=(Limit(WARNING, 0.5, 0.35), Limit(CRITICAL, 0.8, 0.6)),
-    options=RuleOptions(advice="Check which contracts are indexed to this oxide."),
+    options=RuleOptions(
+        owner="Magnet desk", advice="Check which contracts are indexed to this oxide."
+    ),
 )
 SHORTFALL = Shortfall(
     name="magnet-shortfall",
@@ -72,6 +75,28 @@ def drop_of_2025(*days: str) -> Decision:
     return decision
 
 
+def over_the_rise() -> Message:
+    """A price that ran up and then stayed: the alert ends, the price is still high."""
+    year = (61.0,) * 9
+    incident = None
+    for day, history in (
+        ("2025-06-21", (*year, 61.0, 66.0, 74.0, 83.0)),
+        ("2025-07-21", (*year, 90.5, 91.0, 91.2, 91.5)),
+    ):
+        now = end_of(day)
+        forecast = make_forecast(history, cutoff=now.date().replace(month=now.month - 1, day=1))
+        decision = decide(
+            incident,
+            judge(PRICE, Situation(now, forecasts={"nd_oxide": forecast})),
+            PRICE.options,
+            now=now,
+            new_id="6f1c0a52",
+        )
+        incident = decision.incident
+    assert incident is not None
+    return root_message(incident, decision.reason, known_at=now, book="live", links=LINKS)
+
+
 def opened(rule, situation: Situation, book: str = "live") -> Message:
     decision = decide(
         None, judge(rule, situation), rule.options, now=NOW, book=book, new_id="6f1c0a52"
@@ -89,6 +114,9 @@ def samples() -> dict[str, Message]:
     ended_at = over.incident.changed_at
     live = {"known_at": NOW, "book": "live", "links": LINKS}
     spike = make_forecast((61.0, 66.0, 74.0, 83.0))
+    held = drop_of_2025("2025-05-21", "2025-06-21", "2025-07-21")
+    assert held.incident is not None
+    tail = make_projection((0.0,) * 8 + (0.3,) * 2)
     freeze = make_projection(
         (0.1, 0.2, 0.3),
         scenario="licence-freeze",
@@ -104,6 +132,10 @@ def samples() -> dict[str, Message]:
         "drop_resolved_reply": transition_reply(
             over.incident, over.reason, known_at=ended_at, book="live"
         ),
+        "drop_held_root": root_message(
+            held.incident, held.reason, known_at=end_of("2025-07-21"), book="live"
+        ),
+        "price_spike_resolved": over_the_rise(),
         "price_spike": opened(PRICE, Situation(NOW, forecasts={"nd_oxide": spike})),
         "shortfall": opened(
             SHORTFALL,
@@ -111,6 +143,9 @@ def samples() -> dict[str, Message]:
                 NOW,
                 projections={("world-ndfeb", "base"): make_projection((0.02, 0.06, 0.08, 0.11))},
             ),
+        ),
+        "shortfall_tail": opened(
+            SHORTFALL, Situation(NOW, projections={("world-ndfeb", "base"): tail})
         ),
         "shortfall_scenario": opened(
             replace(SHORTFALL, scenario="licence-freeze"),

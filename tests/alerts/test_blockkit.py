@@ -124,7 +124,6 @@ MESSAGES = st.builds(
     replay=TEXT,
     context=LINES,
     links=st.lists(st.tuples(TEXT, st.one_of(TEXT, st.just("https://ok.example/a"))), max_size=8),
-    delivery_key=st.just("key"),
 )
 
 

@@ -1,12 +1,14 @@
-from dataclasses import replace
-from datetime import timedelta
+import random
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.lifecycle import Incident, Reason, State, decide, incident_id, withdraw
-from alerts.rules import NotEvaluated, RuleOptions, Severity
+from alerts.rules import Limit, NotEvaluated, RuleOptions, Severity, judge_rising
 from tests.builders import NOW, make_incident, make_reading
 
 INFO, WARNING, CRITICAL = Severity.INFO, Severity.WARNING, Severity.CRITICAL
@@ -85,6 +87,16 @@ withdrawn = make_incident(State.WITHDRAWN)
             True,
             False,
             id="severity falls only beyond its exit",
+        ),
+        pytest.param(
+            firing,
+            replace(WARN, holds=CRITICAL),
+            Reason.UNCHANGED,
+            State.FIRING,
+            WARNING,
+            False,
+            False,
+            id="an exit limit raises nothing",
         ),
         pytest.param(
             critical, BAND, Reason.UPDATED, State.FIRING, CRITICAL, True, False, id="in the gap"
@@ -187,7 +199,7 @@ def test_ten_toggles_within_the_cooldown_are_one_root_and_one_reply():
         reasons.append(decision.reason)
 
     assert roots == {"id-0"}
-    assert replies == 1  # the first "resolved"; what follows is edited into the root
+    assert len(roots) + replies == 2  # the root and the first "resolved"; the rest is edited in
     assert incident.episode == 10
     assert reasons.count(Reason.REOPENED) == 9
 
@@ -201,6 +213,28 @@ def test_a_muted_return_is_told_once_the_cooldown_has_passed():
     again = decide(late.incident, WARN, OPTIONS, now=NOW + 40 * DAY)
 
     assert (soon.replies, late.replies, again.replies) == (False, True, False)
+
+
+@pytest.mark.parametrize(
+    ("before", "result", "replies"),
+    [
+        pytest.param("ended", WARN, False, id="a warning comes back: edited in"),
+        pytest.param("ended", CRIT, True, id="it comes back critical: people are told"),
+        pytest.param("back, muted", CRIT, True, id="a muted return turns critical: told"),
+        pytest.param("back, told", CRIT, False, id="critical, as the last post says"),
+    ],
+)
+def test_a_return_to_critical_is_told_however_soon(before, result, replies):
+    _, ended = run([CRIT, QUIET], OPTIONS)
+    histories = {"ended": [], "back, muted": [WARN], "back, told": [CRIT]}
+    incident = ended
+    for step in histories[before]:
+        incident = decide(incident, step, OPTIONS, now=NOW + 3 * HOUR).incident
+
+    decision = decide(incident, result, OPTIONS, now=NOW + 4 * HOUR)
+
+    assert decision.replies is replies
+    assert decision.incident.id == ended.id
 
 
 def test_going_between_warning_and_critical_tells_a_height_once():
@@ -245,10 +279,53 @@ def test_what_changed_is_kept_for_the_message_when_it_measures_the_same():
     worse = replace(CRIT, value=0.25)
     decision = decide(firing, worse, OPTIONS, now=NOW)
     assert decision.incident.previous_value == firing.reading.value
-    assert decision.incident.previous_at == firing.read_at
+    assert decision.incident.previous_at == firing.reading_at
 
     other = decide(firing, replace(worse, unit="of something else"), OPTIONS, now=NOW)
     assert other.incident.previous_value is None
+
+
+def test_what_it_was_is_told_in_the_words_of_that_time():
+    at_75 = replace(WARN, value=0.62, measured="62 % for a price above 75 USD/kg")
+    at_90 = replace(WARN, value=0.7, measured="70 % for a price above 90 USD/kg")
+
+    decision = decide(make_incident(reading=at_75), at_90, OPTIONS, now=NOW)
+
+    assert decision.incident.previous_measured == "62 % for a price above 75 USD/kg"
+
+
+def test_quiet_days_after_an_end_do_not_move_the_day_of_what_was_last_read():
+    _, ended = run([WARN, QUIET], OPTIONS)
+    later = decide(ended, replace(QUIET, value=1.3), OPTIONS, now=NOW + 5 * DAY).incident
+
+    assert (later.reading, later.reading_at) == (ended.reading, NOW + HOUR)
+    assert later.read_at == NOW + 5 * DAY  # the last moment that was judged
+
+    back = decide(later, WARN, OPTIONS, now=NOW + 6 * DAY).incident
+    assert (back.previous_value, back.previous_at) == (QUIET.value, NOW + HOUR)
+
+
+@pytest.mark.parametrize(
+    ("before", "result"),
+    [
+        pytest.param(firing, WARN, id="open"),
+        pytest.param(firing, QUIET, id="ending"),
+        pytest.param(resolved, WARN, id="coming back"),
+        pytest.param(pending, WARN, id="opening after a wait"),
+    ],
+)
+def test_a_changed_route_is_taken_by_what_is_still_told(before, result):
+    moved = decide(before, replace(result, route="operators"), OPTIONS, now=NOW)
+
+    assert moved.incident.route == "operators"
+    assert moved.says  # a message that could not be posted on the old way is due again
+
+
+def test_a_changed_route_is_taken_while_it_waits():
+    patient = replace(OPTIONS, for_evaluations=3)
+    moved = decide(pending, replace(WARN, route="operators"), patient, now=NOW)
+
+    assert (moved.reason, moved.incident.route) == (Reason.PENDING, "operators")
 
 
 def test_a_clock_that_jumps_back_neither_crashes_nor_starts_a_second_incident():
@@ -282,7 +359,7 @@ STEPS = st.lists(st.tuples(RESULTS, st.integers(-2, 20)), max_size=40)
     ),
 )
 def test_whatever_happens_the_life_stays_in_order(steps, options):
-    incident, now, posts, roots = None, NOW, 0, set()
+    incident, now, roots, posts = None, NOW, set(), Posts(options.cooldown)
     for ordinal, (result, days) in enumerate(steps):
         now += days * DAY
         before = incident
@@ -296,19 +373,88 @@ def test_whatever_happens_the_life_stays_in_order(steps, options):
             continue
         assert Incident.from_dict(incident.as_dict()) == incident
         if decision.reason is Reason.OPENED:
-            posts += 1
             roots.add(incident.id)
             assert not decision.replies
-        posts += decision.replies
+        posts.note(decision, now)
         if incident.state.is_open:
             assert incident.id in roots  # nothing is open that nobody was shown
             assert incident.episode >= 1
         if result.severity is not None and incident.state.is_open:
-            assert incident.severity >= result.severity or not decision.says
+            assert incident.severity >= result.severity
         same = before is not None and before.id == incident.id
         assert incident.revision - (before.revision if same else 0) == decision.says
         if same and before.state.is_open and not incident.state.is_open:
             assert result.is_clear  # a band or a blind spot never ends anything
+    posts.check()
+
+
+CHANCE = (Limit(WARNING, 0.5, 0.35), Limit(CRITICAL, 0.8, 0.6))
+
+
+def test_two_hundred_random_walks_stay_within_what_may_be_posted():
+    options = replace(OPTIONS, cooldown=30 * DAY)  # as shipped for balances and volumes
+    posted, turns = 0, 0
+    for seed in range(200):
+        draw, value = random.Random(seed), 0.4
+        incident, posts = None, Posts(options.cooldown)
+        for day in range(120):
+            value = (
+                0.42 + 0.7 * (value - 0.42) + draw.gauss(0, 0.12)
+            )  # to and fro across the limits
+            verdict = judge_rising(value, CHANCE)
+            result = make_reading(
+                verdict.severity,
+                holds=verdict.holds,
+                is_clear=verdict.is_clear,
+                value=value,
+                headline=f"{value:.3f}",
+            )
+            now = NOW + day * DAY
+            decision = decide(incident, result, options, now=now, new_id=f"{seed}/{day}")
+            incident = decision.incident
+            posts.note(decision, now)
+            turns += decision.reason in {Reason.OPENED, Reason.REOPENED, Reason.RESOLVED}
+        posts.check()
+        posted += posts.total
+    assert posted < turns / 2  # each of these turns would have been a post
+
+
+@dataclass
+class Posts:
+    """Counts what reaches readers as a post, and what the lifecycle promises at most.
+
+    An incident is told open once by its root, once more for a height, for each later episode that turns
+    critical, and for each cooldown that passes; and it is told over at most as often as it was told open.
+    """
+
+    cooldown: timedelta
+    of: Counter = field(default_factory=Counter)
+    critical: dict[str, set[int]] = field(default_factory=dict)
+    passed: timedelta = timedelta(0)
+    last: datetime | None = None
+    steps: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self.of.values())
+
+    def note(self, decision, now):
+        self.steps += 1
+        if self.last is not None and now > self.last:
+            self.passed += now - self.last
+        self.last = now
+        if (incident := decision.incident) is None:
+            return
+        self.of[incident.id] += (decision.reason is Reason.OPENED) + decision.replies
+        if incident.state.is_open and incident.severity is CRITICAL:
+            self.critical.setdefault(incident.id, set()).add(incident.episode)
+
+    def check(self):
+        late = self.passed // self.cooldown if self.cooldown else self.steps
+        for name, posts in self.of.items():
+            episodes = self.critical.get(name, set())
+            told_open = 1 + len(episodes - {1}) + late
+            assert posts <= 2 * told_open + bool(episodes), name
 
 
 def run(results, options):

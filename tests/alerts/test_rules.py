@@ -1,8 +1,9 @@
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
+from alerts.lifecycle import decide
 from alerts.rules import (
     HEADLINE_LIMIT,
     DropLimit,
@@ -76,11 +77,11 @@ def value_of(reading: Reading, label: str) -> str:
         pytest.param("2025-05-19", "Mar 2025", 1.06, None, True, id="April is not published yet"),
         pytest.param("2025-05-21", "Apr 2025", 0.52, WARNING, False, id="one month below 60 %"),
         pytest.param("2025-06-21", "May 2025", 0.25, CRITICAL, False, id="two months running"),
-        pytest.param("2025-07-21", "Jun 2025", 0.72, None, False, id="above 60 %, below 75 %"),
+        pytest.param("2025-07-21", "Jun 2025", 0.63, None, False, id="above 60 %, below 75 %"),
         pytest.param(
-            "2025-08-21", "Jul 2025", 1.31, None, False, id="one good month is not enough"
+            "2025-08-21", "Jul 2025", 1.15, None, False, id="one good month is not enough"
         ),
-        pytest.param("2025-09-21", "Aug 2025", 1.43, None, True, id="two good months end it"),
+        pytest.param("2025-09-21", "Aug 2025", 1.24, None, True, id="two good months end it"),
     ],
 )
 def test_magnet_exports_of_2025(day, newest, share, severity, is_clear):
@@ -110,7 +111,7 @@ def test_a_reader_learns_how_many_months_rest_on_weak_figures():
     reading = read(DROP, exports_known_on("2025-06-21"))
 
     assert value_of(reading, "Confidence") == "5 of 11 months rest on low-confidence figures"
-    assert value_of(reading, "Mean of the year before") == (
+    assert value_of(reading, "12-month mean") == (
         "5,048 t, from 9 known months (May 2024–Oct 2024, Jan 2025–Mar 2025)"
     )
     assert reading.evidence[0] == (
@@ -129,6 +130,104 @@ def test_the_months_under_suspicion_are_not_part_of_their_own_mean():
 
     known = [4760, 5150, 5278, 5337, 4914, 4725, 4982, 4982, 5300]
     assert reading.value == pytest.approx(1238 / (sum(known) / len(known)))
+
+
+YEAR = {f"2024-{m:02}": 5000 for m in range(1, 13)}
+
+
+def exports(values: list[float]) -> Situation:
+    """An ordinary year at 5,000 t, then these months from January 2025, read when the last is out."""
+    months = YEAR | {f"{2025 + i // 12}-{i % 12 + 1:02}": value for i, value in enumerate(values)}
+    observed = make_observed(months)
+    return Situation(observed.points[-1].known_at, observed={observed.series: observed})
+
+
+def life_of(values: list[float]) -> list[str]:
+    """The severity of the incident after each month, or how it stands when nothing is open."""
+    incident, told = None, []
+    for count in range(1, len(values) + 1):
+        situation = exports(values[:count])
+        (result,) = DROP.evaluate(situation)
+        decision = decide(incident, result, DROP.options, now=situation.known_at, new_id="id")
+        incident = decision.incident
+        is_open = incident is not None and incident.state.is_open
+        told.append(incident.severity.name.lower() if is_open else "quiet")
+    return told
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        pytest.param([4900, 5100], ["quiet", "quiet"], id="ordinary months"),
+        pytest.param([2600, 4000, 4000], ["warning", "warning", "quiet"], id="one bad month"),
+        pytest.param(
+            [2600, 1200, 3300, 2000],
+            ["warning", "critical", "critical", "critical"],
+            id="a better month in mid-collapse lowers nothing",
+        ),
+        pytest.param(
+            [2600, 1200, 3300, 5000, 3300, 5000, 5000],
+            ["warning", *["critical"] * 5, "quiet"],
+            id="two months running have to be back",
+        ),
+        pytest.param(
+            [2600, 3300, 2600], ["warning", "warning", "warning"], id="single months stay a warning"
+        ),
+        pytest.param(
+            [1500] * 24,
+            ["warning", *["critical"] * 23],
+            id="a collapse that lasts is no new normal",
+        ),
+    ],
+)
+def test_a_collapse_is_told_until_it_is_over(values, told):
+    assert life_of(values) == told
+
+
+@pytest.mark.parametrize(
+    ("values", "ending", "left_out"),
+    [
+        pytest.param([2600], "12-month mean", None, id="first"),
+        pytest.param(
+            [2600, 1200], "second month running", "1 month below the limit (Jan 2025)", id="second"
+        ),
+        pytest.param(
+            [1500] * 5,
+            "fifth month running",
+            "4 months below the limit (Jan 2025–Apr 2025)",
+            id="fifth",
+        ),
+        pytest.param(
+            [1500] * 13,
+            "13th month running",
+            "12 months below the limit (Jan 2025–Dec 2025)",
+            id="a year later",
+        ),
+        pytest.param(
+            [1500, 1500, 4000, 1500],
+            "12-month mean",
+            "2 months below the limit (Jan 2025–Feb 2025)",
+            id="an ordinary month between begins a new run",
+        ),
+    ],
+)
+def test_the_run_is_counted_and_its_months_are_left_out_of_the_mean(values, ending, left_out):
+    reading = read(DROP, exports(values))
+    facts = {fact.label: fact.value for fact in reading.facts}
+
+    assert reading.headline.endswith(ending)
+    assert facts.get("Left out of the mean") == left_out
+    if 4000 not in values:
+        assert facts["12-month mean"] == ("5,000 t, from 12 known months (Jan 2024–Dec 2024)")
+
+
+def test_each_severity_of_a_drop_says_what_it_waits_for():
+    reading = read(DROP, exports([2600, 1200, 3300]))
+
+    assert (reading.severity, reading.holds, reading.is_clear) == (None, CRITICAL, False)
+    assert dict(reading.exits)[CRITICAL] == (
+        "two months running are at 75 % of the 12-month mean or above"
+    )
 
 
 def test_two_low_months_with_an_unknown_month_between_are_not_two_running():
@@ -182,7 +281,7 @@ def test_prices_of_june_2025_are_no_spike_yet():
     assert reading.severity is None
     assert reading.is_clear
     assert reading.headline == (
-        "Neodymium oxide, FOB China: less than 1 % chance of passing 75.5 USD/kg by Aug 2025 "
+        "Neodymium oxide, FOB China: less than 1 % chance of a price above 75.5 USD/kg by Aug 2025 "
         "(now 61.8 USD/kg)"
     )
 
@@ -196,6 +295,77 @@ def test_a_price_that_has_run_36_per_cent_in_three_months_is_a_spike():
         "Neodymium oxide, FOB China: up 36 % since Feb 2025, at 83.0 USD/kg in May 2025"
     )
     assert "already past 76.2 USD/kg" in reading.drivers[1]
+
+
+@pytest.mark.parametrize(
+    ("history", "chance_fact", "standing"),
+    [
+        pytest.param(
+            (61.0, 63.0, 66.0, 72.0),
+            "36 % for a price above 76.2 USD/kg by Aug 2025",
+            "The chance of a price above 76.2 USD/kg by Aug 2025 is 36 %; the limit is 50 %.",
+            id="below the level",
+        ),
+        pytest.param(
+            (61.0, 66.0, 74.0, 78.0),
+            "82 % that it is still above 76.2 USD/kg in a coming month, up to Aug 2025",
+            "The chance that it is still above 76.2 USD/kg in a coming month is 82 %; "
+            "the critical limit is 80 %.",
+            id="above it already",
+        ),
+        pytest.param(
+            (60.0, 80.0, 78.0, 70.0),
+            "30 % for a price above 75.0 USD/kg by Aug 2025",
+            "The chance of a price above 75.0 USD/kg by Aug 2025 is 30 %; the limit is 50 %.",
+            id="was above it, and came back",
+        ),
+    ],
+)
+def test_what_has_happened_is_never_called_a_chance_of_happening(history, chance_fact, standing):
+    reading = read(PRICE, prices(*history))
+
+    assert value_of(reading, "Chance") == chance_fact
+    assert reading.standing == standing
+    assert "passing" not in f"{reading.headline} {reading.facts} {reading.drivers}"
+
+
+@pytest.mark.parametrize(
+    ("history", "ended"),
+    [
+        pytest.param(
+            (50.0,) * 9 + (96.0, 98.0, 97.0, 97.0),
+            "The rise is no longer steep: +1 % over 3 months, since Feb 2025, where +25 % counts. "
+            "The price itself stands at 97.0 USD/kg (May 2025), 94 % above the price a year before.",
+            id="still high",
+        ),
+        pytest.param(
+            (90.0, 85.0, 80.0, 75.0),
+            "The price no longer rises: -17 % over 3 months, since Feb 2025, where +25 % counts. "
+            "The price itself stands at 75.0 USD/kg (May 2025), which may still be high.",
+            id="falling, and no year known",
+        ),
+    ],
+)
+def test_the_end_of_a_spike_does_not_claim_a_low_price(history, ended):
+    reading = read(PRICE, prices(*history))
+
+    assert reading.is_clear
+    assert reading.ended == ended
+
+
+def test_the_level_is_told_with_the_chance_because_it_moves_with_every_month():
+    may = read(PRICE, prices(61.0, 63.0, 66.0, 72.0))
+    june = read(PRICE, prices(63.0, 66.0, 72.0, 84.0))
+
+    assert may.measured == "36 % for a price above 76.2 USD/kg by Aug 2025"
+    assert june.measured.endswith("for a price still above 78.8 USD/kg")
+
+
+def test_each_severity_of_a_rise_says_what_it_waits_for():
+    assert read(PRICE, prices(61.0, 66.0, 74.0, 83.0)).exits == (
+        (CRITICAL, "the chance falls below 60 %"),
+        (WARNING, "the chance falls below 35 %"),
+    )
 
 
 def test_the_gap_between_exit_and_enter_is_neither_crossed_nor_clear():
@@ -295,9 +465,113 @@ def test_a_small_chance_of_much_is_a_warning_through_the_tail():
 
     assert reading.severity is WARNING
     assert reading.headline == (
-        "World NdFeB magnets: 1 chance in 10 that more than 30 % of demand is unmet "
-        "over the next 6 months"
+        "World NdFeB magnets: 30 % or more of demand unmet over 6 months in the worst tenth of outcomes"
     )
+
+
+@pytest.mark.parametrize(
+    ("quantile", "tail", "scenario", "headline", "standing", "limit"),
+    [
+        pytest.param(
+            0.5,
+            None,
+            "base",
+            "about 10 % of demand unmet over 6 months in the middle outcome (80 % range 2 to 18 %)",
+            "The projection leaves about 10 % of demand unmet in the middle outcome; "
+            "the warning limit is 5 %.",
+            "5 % of demand in the middle outcome (warning)",
+            id="the middle",
+        ),
+        pytest.param(
+            0.9,
+            None,
+            "base",
+            "18 % or more of demand unmet over 6 months in the worst tenth of outcomes",
+            "The projection leaves 18 % or more of demand unmet in the worst tenth of outcomes; "
+            "the critical limit is 15 %.",
+            "15 % of demand in the worst tenth of outcomes (critical)",
+            id="a rule on the worst tenth",
+        ),
+        pytest.param(
+            0.75,
+            None,
+            "base",
+            "15 % or more of demand unmet over 6 months in the worst quarter of outcomes",
+            "The projection leaves 15 % or more of demand unmet in the worst quarter of outcomes; "
+            "the critical limit is 15 %.",
+            "15 % of demand in the worst quarter of outcomes (critical)",
+            id="a rule on the worst quarter",
+        ),
+        pytest.param(
+            0.1,
+            None,
+            "base",
+            "2 % or less of demand unmet over 6 months in the best tenth of outcomes",
+            "The projection leaves 2 % or less of demand unmet in the best tenth of outcomes; "
+            "the limit is 5 %.",
+            "5 % of demand in the best tenth of outcomes",
+            id="a rule on the best tenth",
+        ),
+        pytest.param(
+            0.1,
+            Limit(WARNING, 0.15, 0.12),
+            "freeze",
+            "18 % unmet over 6 months in the worst tenth; "
+            "scenario: China grants no licences for six months",
+            "The projection leaves 18 % or more of demand unmet in the worst tenth of outcomes; "
+            "the warning limit is 15 %.",
+            "15 % of demand in the worst tenth of outcomes (warning)",
+            id="the tail of a scenario",
+        ),
+    ],
+)
+def test_every_text_names_the_outcome_that_was_judged(
+    quantile, tail, scenario, headline, standing, limit
+):
+    title = {"base": "Base case", "freeze": "China grants no licences for six months"}[scenario]
+    projection = make_projection(
+        (0.0, 0.05, 0.1, 0.15, 0.2), scenario=scenario, scenario_title=title
+    )
+    rule = replace(SHORTFALL, quantile=quantile, tail=tail, scenario=scenario)
+
+    reading = read(rule, Situation(NOW, projections={("world-ndfeb", scenario): projection}))
+
+    assert reading.headline == f"World NdFeB magnets: {headline}"
+    assert reading.standing == standing
+    assert value_of(reading, "Limit") == limit
+
+
+def test_a_tail_that_still_holds_is_what_the_reader_is_shown():
+    rule = replace(SHORTFALL, tail=Limit(WARNING, 0.15, 0.12))
+    shares = (0.0,) * 8 + (0.13,) * 2  # above the tail's exit limit, below every enter limit
+
+    reading = read(rule, markets(make_projection(shares)))
+
+    assert (reading.severity, reading.holds, reading.is_clear) == (None, WARNING, False)
+    assert "13 % or more of demand unmet" in reading.headline
+    assert dict(reading.exits) == {
+        CRITICAL: "the unmet share falls below 12 % in the middle outcome",
+        WARNING: "the unmet share falls below 4 % in the middle outcome "
+        "and below 12 % in the worst tenth of outcomes",
+    }
+
+
+@pytest.mark.parametrize(
+    ("data_through", "why"),
+    [
+        pytest.param(date(2025, 2, 1), None, id="113 days"),
+        pytest.param(
+            date(2025, 1, 1),
+            "World NdFeB magnets: its figures are known only through Jan 2025, 141 days ago; "
+            "the rule judges up to 120 days",
+            id="141 days",
+        ),
+    ],
+)
+def test_a_balance_on_old_figures_is_not_judged(data_through, why):
+    (answer,) = SHORTFALL.evaluate(markets(make_projection(data_through=data_through)))
+
+    assert (answer.why if isinstance(answer, NotEvaluated) else None) == why
 
 
 def test_a_scenario_is_named_in_the_headline():
@@ -309,7 +583,7 @@ def test_a_scenario_is_named_in_the_headline():
     reading = read(rule, Situation(NOW, projections={("world-ndfeb", "freeze"): projection}))
 
     assert reading.headline == (
-        "World NdFeB magnets: 20 % of demand unmet over 6 months; "
+        "World NdFeB magnets: 20 % unmet over 6 months in the middle outcome; "
         "scenario: China grants no licences for six months"
     )
 
@@ -360,6 +634,31 @@ def test_a_source_is_stale_after_its_limit(age_days, severity, headline):
     assert reading.advice.startswith("Run lodestone ingest")
 
 
+def test_a_source_is_told_by_the_week_and_not_by_the_day():
+    def input_of(days_later: int, age_days: float) -> str:
+        # The figure stays the same while the days pass.
+        now = NOW + timedelta(days=days_later)
+        source = make_source(age_days + days_later, now=now)
+        return read(STALE, Situation(now, sources={"prices": source})).input_id
+
+    fresh = {input_of(day, 10) for day in range(35)}
+    stale = [input_of(day, 46) for day in range(28)]
+
+    assert len(fresh) == 1
+    assert len(set(stale)) == 5  # 1–6 days over, then each week
+    assert input_of(0, 46) not in fresh
+    assert len({input_of(day, 46) for day in range(6)}) == 1
+
+
+def test_a_source_with_another_stale_series_does_not_promise_too_early_an_end():
+    stale = read(STALE, Situation(NOW, sources={"prices": make_source(60)}))
+    never = read(STALE, Situation(NOW, sources={"prices": make_source(None)}))
+
+    assert stale.exits == ((WARNING, "every watched series of this source has a newer figure"),)
+    assert never.exits == ((WARNING, "every watched series of this source has a figure"),)
+    assert value_of(stale, "Newest figure") == "known since 22 Apr 2025"
+
+
 def test_every_watched_source_is_judged_unless_some_are_named():
     sources = {name: make_source(1, source=name) for name in ("prices", "trade")}
 
@@ -373,16 +672,27 @@ def test_every_watched_source_is_judged_unless_some_are_named():
 
 def test_a_reading_survives_being_stored():
     for severity in (None, WARNING):
-        reading = make_reading(severity, holds=severity)
+        reading = make_reading(
+            severity, holds=severity, exits=((CRITICAL, "it falls"),), owner="desk", ended="x"
+        )
         assert Reading.from_dict(reading.as_dict()) == reading
     bare = make_reading(chart=None, data_through=None)
     assert Reading.from_dict(bare.as_dict()) == bare
+
+
+def test_a_reading_stored_by_an_older_version_is_still_read():
+    reading = make_reading()
+    newer = {"owner", "measured", "exits", "ended"}
+    stored = {name: value for name, value in reading.as_dict().items() if name not in newer}
+
+    assert Reading.from_dict(stored | {"ends_when": "It ends when it ends."}) == reading
 
 
 def test_only_what_changes_the_judgement_changes_the_version():
     assert replace(PRICE, rise=0.3).version != PRICE.version
     assert replace(DROP, clear_months=3).version != DROP.version
     assert replace(SHORTFALL, tail=Limit(WARNING, 0.2, 0.1)).version != SHORTFALL.version
+    assert replace(SHORTFALL, max_age_days=90).version != SHORTFALL.version
     for rule in (PRICE, SHORTFALL, DROP, STALE):
         quieter = replace(rule, options=replace(rule.options, owner="somebody else"))
         assert quieter.version == rule.version

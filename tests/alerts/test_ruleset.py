@@ -42,7 +42,7 @@ def defaults() -> str:
 def test_the_default_rules_load_and_have_the_documented_limits():
     ruleset = load(defaults())
 
-    spike, shortfall, drop, stale = ruleset.rules
+    spike, shortfall, world, drop, stale = ruleset.rules
     assert isinstance(spike, PriceSpike)
     assert spike.series == ("nd_oxide", "dy_oxide", "tb_oxide")
     assert [(x.severity, x.enter, x.exit) for x in spike.limits] == [
@@ -50,7 +50,16 @@ def test_the_default_rules_load_and_have_the_documented_limits():
         (Severity.CRITICAL, 0.8, 0.6),
     ]
     assert isinstance(shortfall, Shortfall)
+    assert (shortfall.name, shortfall.market) == ("magnet-shortfall", ("india-ndfeb",))
+    assert [x.enter for x in shortfall.limits] == [0.05, 0.15]
     assert shortfall.tail is not None
+    assert shortfall.max_age_days == 120
+    assert isinstance(world, Shortfall)
+    assert (world.name, world.market, world.tail) == ("world-shortfall", ("world-ndfeb",), None)
+    assert [(x.severity, x.enter, x.exit) for x in world.limits] == [
+        (Severity.WARNING, 0.10, 0.08),
+        (Severity.CRITICAL, 0.20, 0.16),
+    ]
     assert isinstance(drop, VolumeDrop)
     assert [x.months_running for x in drop.limits] == [1, 2]
     assert drop.options.cooldown == timedelta(days=30)
@@ -267,6 +276,13 @@ def test_the_version_changes_with_limits_subjects_and_routes_only():
             "rules.x.scenario (line 4)",
             "unknown scenario 'licence-freez' (did you mean 'licence-freeze'?)",
             id="unknown scenario",
+        ),
+        pytest.param(
+            "[rules.x]\ntype = 'shortfall'\nmarket = 'india-ndfeb'\n"
+            "warning = { enter = 0.05, exit = 0.04 }\nmax_age_days = 0\n",
+            "rules.x.max_age_days (line 5)",
+            "0 is out of range; 1 to 3650 is allowed",
+            id="figures of today only",
         ),
         pytest.param(
             "[rules.x]\ntype = 'volume_drop'\nseries = 'cn_magnet_exports'\n"

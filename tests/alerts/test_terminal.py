@@ -12,8 +12,8 @@ def test_a_terminal_shows_the_words_of_the_message():
 
     assert text.startswith("[CRITICAL] China's exports of rare-earth magnets: 1,238 t in May 2025")
     assert "    Replay: as known on 21 Jun 2025\n" in text
-    assert "Confidence               5 of 11 months rest on low-confidence figures\n" in text
-    assert "    - May 2025: 1,238 t, -53 % on Apr 2025; published 20 Jun 2025." in text
+    assert "Confidence            5 of 11 months rest on low-confidence figures\n" in text
+    assert "    - May 2025: 1,238 t, -53 % on Apr 2025; known from 20 Jun 2025." in text
     assert text.endswith("Outlook: http://127.0.0.1:4200/outlook?run=1&x=2")
 
 
