@@ -355,7 +355,7 @@ def _with_stock(supply: Floats, demand: Floats, stock_weeks: Floats) -> tuple[Fl
     cover = np.zeros_like(supply)
     for month in range(supply.shape[1]):
         left = stock + supply[:, month] - demand[:, month]
-        shortfall[:, month] = np.maximum(0.0, -left)
+        shortfall[:, month] = np.maximum(0.0, -left) + 0.0  # no minus zero
         stock = np.clip(left, 0.0, target * demand[:, month])
         cover[:, month] = stock / demand[:, month] * DAYS_PER_MONTH
     return shortfall, cover
