@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types contracts check-map unit fmt map golden clean
+.PHONY: help setup run test lint types contracts check-map unit fmt map pictures golden clean
 
 help:
 	@echo "make run          the whole service on the bundled snapshot; Ctrl-C ends it (ONCE=1: ends by itself)"
@@ -55,6 +55,9 @@ fmt: $(VENV)/.dev
 
 map: $(VENV)/.dev
 	$(BIN)/python docs/module_map.py
+
+pictures: $(VENV)/.dev
+	$(BIN)/python docs/make_pictures.py
 
 golden: $(VENV)/.dev
 	LODESTONE_WRITE_GOLDEN=1 $(BIN)/python -m pytest tests/alerts

@@ -905,9 +905,9 @@ def _drop_evidence(used: Sequence[ObservedPoint], window: _Judged, newest: date)
 
 
 _STALE_ADVICE = (
-    "Run lodestone ingest --live (it asks KOMIS for prices and UN Comtrade for volumes) and read its report: "
-    "rejected rows name their file and field. Export and yearly figures come with the snapshot or a folder "
-    "of yours. Alerts that need this source stay as they were."
+    "Newer prices come with lodestone ingest --live. Newer export and yearly figures go into your snapshot "
+    "folder (LODESTONE_SNAPSHOT_DIR), then lodestone ingest: its report names rejected rows by file and field. "
+    "Alerts that need this source stay as they were."
 )
 
 

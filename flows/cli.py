@@ -345,7 +345,7 @@ def _outlook(options: argparse.Namespace) -> int:
             "markets": [_without(one, "shortfall_t_paths", "demand_t_paths") for one in chosen],
             "refused": report.refused,
         },
-        [line for one in chosen for line in _market_lines(one)]
+        _outlook_lines(chosen)
         + [f"{market}: no projection: {why}" for market, why in report.refused.items()],
     )
     return FAILED if options.market and report.refused else FINE
@@ -531,6 +531,8 @@ def _report(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     """Settings, reference files and rules are read to get this far; what is left is told line by line."""
+    from flows import steps
+
     checks: list[tuple[str, bool, str]] = []
     settings = _settings()
     with _service(settings) as service:
@@ -545,8 +547,12 @@ def _check(options: argparse.Namespace) -> int:
             )
         )
         checks.append(("rules", True, f"{rules} rules, {len(service.ruleset.routes)} routes"))
-        left = service.ledger.summary(None, service.clock())
+        left = service.ledger.summary(steps.LIVE_BOOK, service.clock())
+        every = service.ledger.summary(None, service.clock())
         waiting = f"{left.pending + left.sending + left.unknown} waiting, {left.dead} undeliverable"
+        replays = every.pending + every.unknown - left.pending - left.unknown
+        if replays > 0:
+            waiting += f" (and {replays} of looks into the past: alerts deliver --as-of DATE)"
         checks.append(("outbox", not left.dead, "; ".join([waiting, *left.problems])))
         has_token = service.sender is not None
         checks.append(
@@ -730,6 +736,17 @@ def _forecast_lines(forecast: "SeriesForecast") -> list[str]:
         wide = span(quantiles[1], quantiles[-2], forecast.unit)
         lines.append(f"  {name:<9} {number(quantiles[MEDIAN]):>12}   (80 % range {wide})")
     return [*lines, ""]
+
+
+def _outlook_lines(projections: Sequence["MarketProjection"]) -> list[str]:
+    from flows.sentences import market_sentence
+
+    lines: list[str] = []
+    for market in dict.fromkeys(one.market for one in projections):
+        group = [one for one in projections if one.market == market]
+        lines += [market_sentence(group), ""]
+        lines += [line for one in group for line in _market_lines(one)]
+    return lines
 
 
 def _market_lines(projection: "MarketProjection") -> list[str]:

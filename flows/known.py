@@ -93,6 +93,9 @@ def source_states(service: Service, at: Moment) -> dict[str, SourceState]:
         # A revision of an old period is no news of a new one: the newest period's own date counts.
         known_at, oldest = min(newest, key=lambda item: item[0])
         title = f"{group.title}: {oldest.title}" if len(newest) > 1 else group.title
+        late = sum((at.known_at - when).days > group.limit_days for when, _ in newest)
+        if late > 1:
+            title += f" and {late - 1} more"
         newest_period = oldest.points[-1].period
         states[name] = SourceState(
             name, title, newest_period, known_at, group.limit_days, oldest.frequency

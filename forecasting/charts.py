@@ -154,7 +154,7 @@ def balance_fan(projections: Sequence[MarketProjection]) -> bytes:
         if missing[-1]:
             middle = float(supply[1][-1] + demand[1][-1]) / 2
             labels.append(
-                (middle, f"Missing {_number(demand[1][-1] - supply[1][-1])}", _ORANGE, True)
+                (middle, f"Missing {drawn.months[-1].shortfall_t.p50:,.0f}", _ORANGE, True)
             )
         _labels_at_right(top, labels)
         shares = []

@@ -89,7 +89,7 @@ def test_an_operator_learns_which_source_how_old_the_limit_and_what_to_do():
     assert message.lead.endswith(
         "It ends when every watched series of this source has a newer figure."
     )
-    assert message.advice.startswith("Run lodestone ingest --live")
+    assert message.advice.startswith("Newer prices come with lodestone ingest --live.")
 
 
 def test_something_that_is_over_gives_no_advice():

@@ -631,7 +631,7 @@ def test_a_source_is_stale_after_its_limit(age_days, severity, headline):
     assert reading.is_clear is (severity is None)
     assert reading.headline == f"Rare-earth oxide prices (KOMIS): {headline}"
     assert reading.route == "operators"
-    assert reading.advice.startswith("Run lodestone ingest")
+    assert reading.advice.startswith("Newer prices come with lodestone ingest --live.")
 
 
 def test_a_source_is_told_by_the_week_and_not_by_the_day():

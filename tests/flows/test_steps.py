@@ -14,6 +14,7 @@ from alerts.lifecycle import Reason, State
 from flows import steps
 from flows.catalog import REFERENCE
 from flows.errors import LodestoneError, SettingsError, SourceError
+from flows.known import source_states
 from flows.report import render
 from flows.settings import load_settings
 from flows.wiring import build
@@ -378,6 +379,16 @@ def test_silence_says_whether_anybody_looked(tmp_path):
     service.runs.step("run", steps.RAISE_STEP, 0.1, {"evaluated": 9, "not_evaluated": 2})
     assert "2 of 9 subjects could not be judged" in render(steps.outlook(service, at))
     service.close()
+
+
+def test_a_stale_group_names_its_oldest_series_and_counts_the_others(service):
+    at = steps.moment(service, date(2026, 11, 1), live=False)
+    steps.ingest(service, at)
+    title = source_states(service, at)["reference"].title
+    assert title.startswith(
+        "Yearly reference figures (USGS, IEA, IRENA): Wind power added, world and "
+    )
+    assert title.endswith(" more")
 
 
 # --- the outlook -------------------------------------------------------------------------

@@ -1,0 +1,77 @@
+"""Renders the README's pictures: the message of June 2025 by the tests' stand-in for Slack, and India's chart."""
+
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from flows import steps
+from flows.settings import load_settings
+from flows.wiring import build
+from forecasting.charts import balance_fan
+from tests.slack_standin import StandIn
+
+PICTURES = ROOT / "docs" / "pictures"
+SIDEBAR, TOP_BAR, WIDTH, HEIGHT = 220, 52, 860, 1600
+
+
+def main() -> None:
+    """Runs the service as of 21 June 2025 with the export rule alone, and keeps what a reader would see."""
+    with tempfile.TemporaryDirectory() as folder, StandIn() as slack:
+        home = Path(folder)
+        (home / "rules.toml").write_text(
+            "[rules.magnet-shortfall]\nenabled = false\n[rules.world-shortfall]\nenabled = false\n"
+        )
+        variables = {
+            "LODESTONE_HOME": folder,
+            "LODESTONE_CONFIG_DIR": folder,
+            "LODESTONE_SLACK_TOKEN": "xoxb-picture",
+            "LODESTONE_SLACK_BASE_URL": slack.api_url,
+        }
+        service = build(load_settings(variables, home / "none.toml"))
+        at = steps.moment(service, date(2025, 6, 21), live=False)
+        steps.ingest(service, at)
+        steps.forecast(service, at, run_id="picture")
+        india = steps.project(service, at, ["india-ndfeb"], run_id="picture").projections
+        steps.raise_alerts(service, at, run_id="picture")
+        steps.deliver(service, at, patience_seconds=5)
+        service.close()
+        # The freeze first: the first projection is the one drawn in full.
+        (PICTURES / "market.png").write_bytes(balance_fan(india[::-1]))
+        shot = home / "channel.png"
+        subprocess.run(
+            [
+                "chromium",
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--hide-scrollbars",
+                f"--window-size={WIDTH},{HEIGHT}",
+                f"--screenshot={shot}",
+                slack.url,
+            ],
+            check=True,
+            capture_output=True,
+            timeout=90,
+        )
+        channel = Image.open(BytesIO(shot.read_bytes())).convert("RGB")
+    channel = channel.crop((SIDEBAR, TOP_BAR, WIDTH, HEIGHT))
+    rows = [
+        y
+        for y in range(channel.height)
+        if channel.crop((60, y, 600, y + 1)).getcolors() is None
+        or len(channel.crop((60, y, 600, y + 1)).getcolors()) > 1
+    ]
+    channel = channel.crop((0, 0, channel.width, max(rows) + 12))
+    channel.save(PICTURES / "message.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
