@@ -15,8 +15,6 @@ Block = dict[str, Any]
 TEXT_LIMIT = 3000  # top-level text; Slack advises less than 4,000
 TOTAL_LIMIT = 8000  # characters of all blocks together; Slack refuses somewhere above 9,600
 HEADER_LIMIT = 150
-SECTION_LIMIT = 3000
-FIELD_LIMIT = 2000
 FIELDS_LIMIT = 10
 
 _MARKS = {Severity.CRITICAL: "🔴", Severity.WARNING: "🟠", Severity.INFO: "🔵"}

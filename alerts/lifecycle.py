@@ -45,6 +45,11 @@ class Reason(enum.StrEnum):
     WITHDRAWN = "WITHDRAWN"  # its rule is gone
     LIMIT_CHANGED = "LIMIT_CHANGED"
 
+    @property
+    def brings_a_picture(self) -> bool:
+        """Whether the thread gets a chart: at every turn it would only push the words away."""
+        return self in {Reason.OPENED, Reason.REOPENED, Reason.ESCALATED}
+
 
 @dataclass(frozen=True, slots=True)
 class Incident:

@@ -4,16 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from alerts.ledger import EntryKind, NewEntry
-from alerts.lifecycle import Decision, Incident, Reason
+from alerts.lifecycle import Decision, Incident
 from alerts.messages import chart_caption, root_message, transition_reply
 from alerts.routing import channel_for
 from alerts.rules import Reading
 from flows.service import Moment, Service
 from forecasting.charts import balance_fan, price_fan, volume_bars
 from forecasting.results import Situation
-
-NEW_PICTURE = frozenset({Reason.OPENED, Reason.REOPENED, Reason.ESCALATED})
-"""Decisions that bring a chart into the thread; every further one would only push the words away."""
 
 
 def channel_of(service: Service, route: str) -> str:
@@ -72,7 +69,7 @@ def entries(
         )
         told.append(say(kind=EntryKind.REPLY, message=message.as_dict()))
     # Drawn only when it is due: most readings bring no new picture.
-    picture = chart() if chart is not None and decision.reason in NEW_PICTURE else None
+    picture = chart() if chart is not None and decision.reason.brings_a_picture else None
     if picture is not None:
         caption = chart_caption(incident, known_at=known_at, book=book)
         told.append(say(kind=EntryKind.CHART, message={}, image=picture, alt_text=caption))

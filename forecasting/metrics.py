@@ -44,8 +44,3 @@ def coverage(lower: Floats, upper: Floats, outcomes: Floats) -> float:
 def mae(forecasts: Floats, outcomes: Floats) -> float:
     """Mean absolute error in the unit of the outcomes; unknown (NaN) outcomes don't count."""
     return float(np.nanmean(np.abs(forecasts - outcomes)))
-
-
-def bias(forecasts: Floats, outcomes: Floats) -> float:
-    """Mean error, forecast minus outcome: positive means we forecast too much."""
-    return float(np.nanmean(forecasts - outcomes))

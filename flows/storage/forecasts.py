@@ -1,8 +1,10 @@
 """Forecasts and market projections as they were said: kept once, looked up as known at a moment."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Table, and_, insert, select, update
 
 from flows.storage.database import Database
 from flows.storage.plain import from_text, pack_paths, to_text, unpack_paths
@@ -94,16 +96,10 @@ def _save_forecast(
                 paths=pack_paths(result.paths),
             )
         )
-    use = forecast_use.c
-    said = select(use.id).where(use.run_id == run_id, use.series == result.series)
-    values = {"forecast_id": key, "known_at": known_at, "made_at": made_at}
-    if (found := connection.execute(said).scalar()) is not None:
-        # A retried step says it again: the run's last word counts.
-        connection.execute(forecast_use.update().where(use.id == found).values(**values))
-    else:
-        connection.execute(
-            insert(forecast_use).values(run_id=run_id, series=result.series, **values)
-        )
+    what = {"series": result.series}
+    _say(
+        connection, forecast_use, run_id, what, forecast_id=key, known_at=known_at, made_at=made_at
+    )
 
 
 def _save_projection(
@@ -127,16 +123,24 @@ def _save_projection(
                 demand_paths=pack_paths(result.demand_t_paths),
             )
         )
-    use = projection_use.c
-    said = select(use.id).where(
-        use.run_id == run_id, use.market == result.market, use.scenario == result.scenario
+    what = {"market": result.market, "scenario": result.scenario}
+    _say(
+        connection,
+        projection_use,
+        run_id,
+        what,
+        projection_id=key,
+        known_at=known_at,
+        made_at=made_at,
     )
-    values = {"projection_id": key, "known_at": known_at, "made_at": made_at}
-    if (found := connection.execute(said).scalar()) is not None:
-        connection.execute(projection_use.update().where(use.id == found).values(**values))
+
+
+def _say(
+    connection: Connection, uses: Table, run_id: str, what: Mapping[str, str], **values: Any
+) -> None:
+    """Remember that a run said this of `what`; a retried step says it again, and its last word counts."""
+    mine = and_(uses.c.run_id == run_id, *(uses.c[name] == value for name, value in what.items()))
+    if connection.execute(select(uses.c.id).where(mine)).first() is None:
+        connection.execute(insert(uses).values(run_id=run_id, **what, **values))
     else:
-        connection.execute(
-            insert(projection_use).values(
-                run_id=run_id, market=result.market, scenario=result.scenario, **values
-            )
-        )
+        connection.execute(update(uses).where(mine).values(**values))

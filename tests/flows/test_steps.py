@@ -36,6 +36,14 @@ def open_service(home: Path, **variables: str) -> steps.Service:
     )
 
 
+def with_rules(home: Path, text: str) -> steps.Service:
+    """The service of a home, with a rule file of the user's."""
+    config = home / "config"
+    config.mkdir()
+    (config / "rules.toml").write_text(text)
+    return open_service(home, LODESTONE_CONFIG_DIR=str(config))
+
+
 def run_all(service: steps.Service, at: steps.Moment) -> steps.AlertsReport:
     run_id = f"run-{uuid4()}"
     steps.forecast(service, at, run_id=run_id)
@@ -298,10 +306,7 @@ def test_an_incident_whose_rule_is_gone_is_withdrawn(tmp_path):
     at = steps.moment(service, JUNE, live=False)
     steps.ingest(service, at)
     before = run_all(service, at)
-    config = tmp_path / "config"
-    config.mkdir()
-    (config / "rules.toml").write_text("[rules.magnet-exports-drop]\nenabled = false\n")
-    fewer = open_service(tmp_path, LODESTONE_CONFIG_DIR=str(config))
+    fewer = with_rules(tmp_path, "[rules.magnet-exports-drop]\nenabled = false\n")
     after = steps.raise_alerts(fewer, at, run_id="later")
     fewer.close()
     service.close()
@@ -359,10 +364,7 @@ def test_a_subject_taken_out_of_a_rule_does_not_stay_open(tmp_path):
     at = steps.moment(service, JUNE, live=False)
     steps.ingest(service, at)
     before = run_all(service, at)
-    config = tmp_path / "config"
-    config.mkdir()
-    (config / "rules.toml").write_text("[rules.magnet-shortfall]\nhorizon_months = 5\n")
-    changed = open_service(tmp_path, LODESTONE_CONFIG_DIR=str(config))
+    changed = with_rules(tmp_path, "[rules.magnet-shortfall]\nhorizon_months = 5\n")
     after = steps.raise_alerts(changed, at, run_id="changed")
     changed.close()
     service.close()

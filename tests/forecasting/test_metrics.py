@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from forecasting.metrics import bias, coverage, crps_from_quantiles, mae, pinball
+from forecasting.metrics import coverage, crps_from_quantiles, mae, pinball
 from forecasting.results import QUANTILE_LEVELS
 
 
@@ -49,12 +49,7 @@ def test_unknown_outcomes_do_not_count():
     assert mae(np.zeros(3), outcomes) == 3.0
 
 
-def test_mae_and_bias_equal_slow_loops(case):
+def test_mae_equals_a_slow_loop(case):
     quantiles, outcomes = case
     errors = [f - y for f, y in zip(quantiles[..., 3].ravel(), outcomes.ravel(), strict=True)]
     assert mae(quantiles[..., 3], outcomes) == pytest.approx(sum(map(abs, errors)) / 20)
-    assert bias(quantiles[..., 3], outcomes) == pytest.approx(sum(errors) / 20)
-
-
-def test_positive_bias_means_we_forecast_too_much():
-    assert bias(np.array([12.0]), np.array([10.0])) == 2.0
