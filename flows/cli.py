@@ -119,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
     actions = alerts.add_subparsers(required=True, metavar="ACTION")
     _as_of(_command(actions, "list", _alerts_list, "open incidents"))
     show = _command(actions, "show", _alerts_show, "one incident, its message and its history")
-    show.add_argument("id", metavar="ID", help="id of an incident")
+    show.add_argument("id", metavar="ID", help="id of an incident, or its first characters")
     deliver = _command(actions, "deliver", _alerts_deliver, "send what waits in the outbox")
     deliver.add_argument(
         "--until-empty",

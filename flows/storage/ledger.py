@@ -200,9 +200,10 @@ class SqlLedger:
         return self._incidents(query)
 
     def incident(self, key: str) -> Incident | None:
-        """The incident of that id."""
-        found = self._incidents(select(incident).where(incident.c.id == key))
-        return found[0] if found else None
+        """The incident of that id, or the only one whose id begins so; None for none or several."""
+        begins = incident.c.id.startswith(key, autoescape=True)
+        found = self._incidents(select(incident).where(begins).limit(2))
+        return found[0] if key and len(found) == 1 else None
 
     def transitions(self, key: str) -> tuple[Transition, ...]:
         """The life of an incident, oldest step first."""

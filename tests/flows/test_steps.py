@@ -293,6 +293,14 @@ def test_every_open_incident_has_exactly_one_root_message_however_often_it_runs(
     assert len(posts) == len(alerts.incidents)
 
 
+def test_an_incident_is_found_by_the_first_characters_of_its_id_when_they_are_its_own(past):
+    first, *_ = past.ledger.incidents(steps.moment(past, JUNE, live=False).book)
+    assert past.ledger.incident(first.id) == first
+    assert past.ledger.incident(first.id[:13]) == first
+    assert past.ledger.incident("") is None
+    assert past.ledger.incident("%") is None
+
+
 def test_without_a_token_every_message_waits_and_that_is_said(past):
     at = steps.moment(past, JUNE, live=False)
     report = steps.deliver(past, at)
