@@ -42,6 +42,9 @@ class SeriesEntry:
     kind: str
     source: str
     jump: float = 0.0
+    lag_days: int = 0
+    january_with_february: bool = False
+    flat_days: int = 0
     splice: tuple[str, ...] = ()
     forecast: bool = False
 

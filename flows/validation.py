@@ -45,8 +45,11 @@ class Observation:
 class RawRow:
     """One row as a source read it: text that nobody has judged yet, and the place it came from.
 
-    `value` and `unit` are what the row claims for the series; `raw_value` and `raw_unit` what the
-    publisher wrote, when that is something else. A source that can't read a row says why in `fault`.
+    `value` and `unit` are what the publisher says; a unit that is not the series' own is converted at
+    the door by a named rule (flows.units), and what was written stays beside the result. A source that
+    had to compute first (a difference, a sum) puts what the publisher wrote into `raw_value` and
+    `raw_unit`. A publisher that does not date its figures leaves `published_on` empty: the series'
+    usual lag then says when a figure became known. A source that can't read a row says why in `fault`.
     """
 
     file: str  # file or call name, without secrets
@@ -57,13 +60,15 @@ class RawRow:
     value: str = ""
     unit: str = ""
     statistic: str = ""
-    published_on: str = ""  # YYYY-MM-DD: known from 12:00 UTC of that day
+    published_on: str = ""  # YYYY-MM-DD: known from 12:00 UTC of that day; empty: the usual lag
     source_id: str = ""
     confidence: str = ""
     note: str = ""
     raw_value: str = ""
     raw_unit: str = ""
     known_at: datetime | None = None  # aware UTC; takes the place of `published_on`
+    low: str = ""  # where the publisher gives a range: low <= value <= high is checked
+    high: str = ""
     fault: str = ""
 
 

@@ -97,6 +97,16 @@ class HttpClient:
         """Open a page for its cookies; what it says is not looked at."""
         self._ask("GET", url)
 
+    def get_bytes(
+        self,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """The body that a GET answers with, as it came."""
+        return self._ask("GET", url, params=params, headers=headers)
+
     def get_json(
         self,
         url: str,

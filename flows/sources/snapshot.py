@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ from importlib.resources.abc import Traversable
 
 from flows.errors import SourceError
 from flows.sources.source import Citation, FetchResult, Kind, Problem
+from flows.sources.tables import TableError, read_rows
 from flows.validation import RawRow
 
 COLUMNS = (
@@ -47,10 +47,6 @@ _PATTERNS: dict[Kind, str] = {
 }
 
 
-class _UnreadableFileError(Exception):
-    """A whole file is refused; its text says why."""
-
-
 @dataclass(frozen=True, slots=True)
 class SnapshotSource:
     """The files of one kind in a folder: prices_*.csv, exports_*.csv, and everything else."""
@@ -81,7 +77,7 @@ class SnapshotSource:
         for file in files:
             try:
                 rows += _rows(file)
-            except _UnreadableFileError as error:
+            except TableError as error:
                 problems.append(Problem(file.name, str(error)))
         return FetchResult(tuple(rows), citations, tuple(problems))
 
@@ -101,13 +97,13 @@ class SnapshotSource:
             for number, cells in _table(file, CITATION_COLUMNS):
                 if len(cells) != len(CITATION_COLUMNS) or not cells[0].strip():
                     problem = f"row {number} needs {len(CITATION_COLUMNS)} cells and a source_id"
-                    raise _UnreadableFileError(problem)
+                    raise TableError(problem)
                 citation = Citation(*(cell.strip() for cell in cells))
                 if citation.source_id in citations:
                     problem = f"row {number}: source_id {citation.source_id!r} is there twice"
-                    raise _UnreadableFileError(problem)
+                    raise TableError(problem)
                 citations[citation.source_id] = citation
-        except _UnreadableFileError as error:
+        except TableError as error:
             # Without it no row has a known source: better one clear error than every row refused.
             problem = f"{CITATION_FILE}: {error}"
             raise SourceError(self.name, problem) from error
@@ -167,50 +163,11 @@ def _row(file_name: str, number: int, raw: str, cells: Sequence[str]) -> RawRow:
 
 
 def _table(file: Traversable, columns: Sequence[str]) -> list[tuple[int, list[str]]]:
-    """The rows below the header with their numbers; empty lines count but are left out."""
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        return read_rows(file.read_bytes(), columns)
     except OSError as error:
         problem = f"can't be read ({type(error).__name__})"
-        raise _UnreadableFileError(problem) from error
-    except UnicodeDecodeError as error:
-        problem = f"is not UTF-8 (byte {error.start}); save it as CSV UTF-8"
-        raise _UnreadableFileError(problem) from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        rows = list(enumerate(reader, start=1))
-    except csv.Error as error:
-        problem = f"is not CSV from line {reader.line_num} on ({error})"
-        raise _UnreadableFileError(problem) from error
-    header = [name.strip() for name in rows[0][1]] if rows else []
-    _check_header(header, columns)
-    order = [header.index(name) for name in columns]
-    straight = order == list(range(len(columns)))
-    return [
-        (number, cells if straight or len(cells) != len(columns) else [cells[i] for i in order])
-        for number, cells in rows[1:]
-        if any(cell.strip() for cell in cells)
-    ]
-
-
-def _check_header(header: Sequence[str], columns: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in header]
-    new = [name for name in header if name not in columns]
-    twice = [name for name, count in Counter(header).items() if count > 1]
-    found = [
-        f"{word} {', '.join(repr(name) for name in names)}"
-        for word, names in (("missing", missing), ("new", new), ("twice", twice))
-        if names
-    ]
-    if not header:
-        problem = f"has no header; its first row must be {','.join(columns)}"
-        raise _UnreadableFileError(problem)
-    if found:
-        hint = ""
-        if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
-            hint = " (cells must be separated by commas)"
-        problem = f"columns changed: {'; '.join(found)}{hint}; nothing of this file was taken"
-        raise _UnreadableFileError(problem)
+        raise TableError(problem) from error
 
 
 def _as_line(cells: Sequence[str]) -> str:
