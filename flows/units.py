@@ -1,1 +1,0 @@
-"""Units and bases at the door: named rules from what a publisher writes to what a series is kept in."""
