@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types contracts check-map unit fmt map pictures golden clean
+.PHONY: help setup run test test-pg lint types contracts check-map unit fmt map pictures golden migration migrate clean
 
 help:
 	@echo "make run          the whole service on the bundled snapshot; Ctrl-C ends it (ONCE=1: ends by itself)"
-	@echo "make test         everything CI runs (T=tests/... for a part of the tests only)"
+	@echo "make test         lint, types, architecture and every test (T=tests/... for a part of the tests only)"
+	@echo "make test-pg      the tests of the whole service again, on PostgreSQL; CI runs both"
 	@echo "make fmt          format      make map     module map in docs/architecture.md"
 	@echo "make golden       rewrite the golden messages and fail, so that you read the difference"
+	@echo "make migration M=\"add vintage\"   a migration from what changed in flows/storage/tables.py"
+	@echo "make migrate      bring the database of the settings to this version"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Lodestone needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1; }
@@ -49,6 +52,10 @@ check-map: $(VENV)/.dev
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest $(T)
 
+# What touches a table runs on both databases in `make test` already; this adds the service around it.
+test-pg: $(VENV)/.dev
+	LODESTONE_TEST_DATABASE=postgresql $(BIN)/python -m pytest $(if $(filter-out tests,$(T)),$(T),tests/flows/test_steps.py tests/flows/test_cli.py)
+
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
@@ -61,6 +68,17 @@ pictures: $(VENV)/.dev
 
 golden: $(VENV)/.dev
 	LODESTONE_WRITE_GOLDEN=1 $(BIN)/python -m pytest tests/alerts
+
+# From an empty database at the newest migration to what tables.py says.
+migration: $(VENV)/.dev
+	@test -n "$(M)" || { echo 'What changed? make migration M="add vintage"'; exit 2; }
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && alembic="$(BIN)/alembic -x url=sqlite:///$$folder/new.db" \
+	&& $$alembic upgrade head && $$alembic revision --autogenerate -m "$(M)" \
+	&& $(BIN)/ruff format --quiet flows/storage/migrations/versions
+	@echo "Read it, set HEAD in flows/storage/tables.py to its number, then make test."
+
+migrate: $(VENV)/.run
+	$(BIN)/lodestone db upgrade
 
 clean:
 	rm -rf $(VENV) .lodestone

@@ -47,7 +47,26 @@ class IngestedSource(Protocol):
     @property
     def age_days(self) -> int | None: ...
     @property
+    def next_expected(self) -> date | None: ...
+    @property
     def error(self) -> str: ...
+    @property
+    def gaps(self) -> Sequence[str]: ...
+
+
+class RefusedRow(Protocol):
+    """A row that was turned away."""
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def file(self) -> str: ...
+    @property
+    def row(self) -> int: ...
+    @property
+    def raw(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
 
 
 def ingest_table(kind: str, sources: Iterable[IngestedSource]) -> Artifact:
@@ -62,6 +81,8 @@ def ingest_table(kind: str, sources: Iterable[IngestedSource]) -> Artifact:
             "quarantined": str(one.quarantined),
             "newest period": one.newest_period.isoformat() if one.newest_period else "none",
             "age in days": "unknown" if one.age_days is None else str(one.age_days),
+            "next expected": one.next_expected.isoformat() if one.next_expected else "unknown",
+            "gaps": f"{len(one.gaps)} series" if one.gaps else "none",
             "problem": one.error or "none",
         }
         for one in sources
@@ -70,6 +91,47 @@ def ingest_table(kind: str, sources: Iterable[IngestedSource]) -> Artifact:
         key=f"ingest-{kind}",
         description=f"What each {kind} source brought: rows that are new, revised, or turned away.",
         table=rows or ({"source": f"no {kind} source"},),
+    )
+
+
+def quarantine_page(
+    kind: str, sources: Iterable[IngestedSource], rows: Sequence[RefusedRow]
+) -> Artifact:
+    """Samples of the rows that were turned away, with the reason; and the gaps in what came."""
+    sources = list(sources)
+    refused = sum(one.quarantined for one in sources)
+    lines = [f"# {kind.capitalize()} figures that were turned away", ""]
+    if not refused:
+        lines.append("None: every row that was read is kept.")
+    else:
+        lines += [
+            f"{refused} rows were read and not kept. Nothing that was kept before is touched; the next "
+            "ingest reads them again.",
+            "",
+            "| source | file | row | why | what it said |",
+            "| --- | --- | ---: | --- | --- |",
+        ]
+        lines += [
+            f"| {_cell(row.source)} | {_cell(row.file)} | {row.row} | {_cell(row.reason)} "
+            f"| {_code(row.raw)} |"
+            for row in rows
+        ]
+        if refused > len(rows):
+            lines += ["", f"{refused - len(rows)} more: `lodestone data quarantine`"]
+    gaps = [(one.source, gap) for one in sources for gap in one.gaps]
+    if gaps:
+        lines += [
+            "",
+            "## Gaps",
+            "",
+            "Periods that the calendar has between the first and the newest row, and the source has not.",
+            "",
+            *(f"- {_cell(source)}: {_cell(gap)}" for source, gap in gaps),
+        ]
+    return Artifact(
+        key=f"quarantine-{kind}",
+        description=f"Rows of {kind} sources that were turned away, and why.",
+        markdown="\n".join(lines),
     )
 
 
@@ -174,6 +236,18 @@ def _picture(png: bytes, alt_text: str) -> str:
     if len(png) > MAX_IMAGE_BYTES:
         return TOO_LARGE
     return f"![{alt_text}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
+
+
+def _cell(text: str) -> str:
+    """A publisher's text inside a table of Markdown: it must not end the cell or become markup."""
+    for mark, harmless in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("[", "\\["), ("`", "\\`")):
+        text = text.replace(mark, harmless)
+    return " ".join(text.split())
+
+
+def _code(text: str) -> str:
+    text = " ".join(text.replace("`", "'").replace("|", "\\|").split())
+    return f"`{text}`" if text else ""
 
 
 def _key(name: str) -> str:

@@ -1,15 +1,16 @@
 """What the service knows before it reads any data: series, publishers, markets, scenarios, factors."""
 
 import csv
-import difflib
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
+from itertools import product
 from pathlib import Path
+from string import Formatter
 from typing import Any, TypeVar
 
+from flows.declarations import entry_of, read_toml, tables_of, typed
 from flows.errors import CatalogError
 from forecasting.market.definitions import (
     Change,
@@ -45,6 +46,7 @@ class SeriesEntry:
     lag_days: int = 0
     january_with_february: bool = False
     flat_days: int = 0
+    vat_rebated: bool = False
     splice: tuple[str, ...] = ()
     forecast: bool = False
 
@@ -98,29 +100,29 @@ class Catalog:
 
 
 def load_catalog(config_dir: Path | None = None, snapshot_dir: Path | None = None) -> Catalog:
-    """The shipped reference files, with markets and scenarios of `config_dir` added or replaced by name.
+    """The shipped reference files, with what stands in files of the same names in `config_dir`.
 
-    Raises CatalogError naming file, entry, field and what is allowed.
+    Markets and scenarios are added, or replaced by name; series and sources are added, and of those that
+    are shipped only the fields given are changed. Raises CatalogError naming file, entry, field and what is allowed.
     """
-    data = _toml(REFERENCE.joinpath("catalog.toml"))
-    sources = {
-        name: _entry(SourceEntry, "catalog.toml", f"sources.{name}", {"source": name, **values})
-        for name, values in data.get("sources", {}).items()
-    }
-    series = {
-        name: _entry(SeriesEntry, "catalog.toml", f"series.{name}", {"series": name, **values})
-        for name, values in data.get("series", {}).items()
-    }
+    sources: dict[str, SourceEntry] = {}
+    series: dict[str, SeriesEntry] = {}
+    for folder in [REFERENCE, config_dir] if config_dir else [REFERENCE]:
+        _declare(
+            read_toml(folder.joinpath("catalog.toml"), optional=folder is config_dir),
+            sources,
+            series,
+        )
     _check_series(series, sources)
     factors = _factors(_snapshot(snapshot_dir).joinpath("factors.csv"))
     markets: dict[str, Market] = {}
     scenarios: dict[str, Scenario] = {}
     for folder in [REFERENCE, config_dir] if config_dir else [REFERENCE]:
-        for name, values in _toml(
+        for name, values in read_toml(
             folder.joinpath("markets.toml"), optional=folder is config_dir
         ).items():
             markets[name] = _market("markets.toml", name, values)
-        for name, values in _toml(
+        for name, values in read_toml(
             folder.joinpath("scenarios.toml"), optional=folder is config_dir
         ).items():
             scenarios[name] = _scenario("scenarios.toml", name, values, factors)
@@ -138,6 +140,37 @@ def load_catalog(config_dir: Path | None = None, snapshot_dir: Path | None = Non
     return catalog
 
 
+def _declare(
+    data: Mapping[str, Any], sources: dict[str, SourceEntry], series: dict[str, SeriesEntry]
+) -> None:
+    """Add what one catalog.toml declares; of an entry that is there already only the fields given change."""
+    file = "catalog.toml"
+    for key in data:
+        if key not in ("sources", "series", "family"):
+            message = f"{file}: {key}: there is no such table; known: sources, series, family"
+            raise CatalogError(message)
+    for name, values in _named(data.get("sources", {}), file, "sources"):
+        before = asdict(sources[name]) if name in sources else {"source": name}
+        sources[name] = entry_of(SourceEntry, file, f"sources.{name}", {**before, **values})
+    declared = dict(series)
+    for name, entry in _families(data.get("family", []), file):
+        if name in series or name in data.get("series", {}):
+            message = f"{file}: series {name!r} is declared twice (once by a family)"
+            raise CatalogError(message)
+        declared[name] = entry
+    for name, values in _named(data.get("series", {}), file, "series"):
+        before = asdict(declared[name]) if name in declared else {"series": name}
+        declared[name] = entry_of(SeriesEntry, file, f"series.{name}", {**before, **values})
+    series.update(declared)
+
+
+def _named(tables: Any, file: str, what: str) -> Iterable[tuple[str, dict[str, Any]]]:
+    if not isinstance(tables, dict) or not all(isinstance(it, dict) for it in tables.values()):
+        message = f"{file}: {what}: is a table of tables, written [{what}.NAME]"
+        raise CatalogError(message)
+    return tables.items()
+
+
 def _snapshot(folder: Path | None) -> Traversable:
     own = folder is not None and (folder / "factors.csv").exists()
     return folder if own and folder else REFERENCE.joinpath("snapshot")
@@ -153,6 +186,15 @@ def _check_series(series: Mapping[str, SeriesEntry], sources: Mapping[str, Sourc
             if value not in allowed:
                 message = f"catalog.toml: series.{name}: {label}: {value!r} is not one of {', '.join(allowed)}"
                 raise CatalogError(message)
+        for label, is_fine, rule in (
+            ("jump", entry.jump == 0 or entry.jump > 1, "a factor above 1, or 0 for no bound"),
+            ("lag_days", entry.lag_days >= 0, "0 or more days"),
+            ("flat_days", entry.flat_days >= 0, "0 or more working days"),
+        ):
+            if not is_fine:
+                found = getattr(entry, label)
+                message = f"catalog.toml: series.{name}: {label}: {found!r} is not {rule}"
+                raise CatalogError(message)
         for part in entry.splice:
             if part not in series or series[part].splice:
                 message = f"catalog.toml: series.{name}: splice: {part!r} is not a stored series"
@@ -162,29 +204,98 @@ def _check_series(series: Mapping[str, SeriesEntry], sources: Mapping[str, Sourc
                 raise CatalogError(message)
 
 
+def _families(tables: Any, file: str) -> Iterator[tuple[str, SeriesEntry]]:
+    """The series that families of names stand for: one for each combination of their words."""
+    for table in tables_of(tables, file, "family", "family"):
+        own = dict(table)
+        pattern, title = own.pop("series", ""), own.pop("title", "")
+        place = f"family {pattern!r}"
+        parts = _placeholders(pattern, f"{file}: {place}: series")
+        if not parts:
+            message = f"{file}: {place}: series: has no word in braces, such as {{partner}}"
+            raise CatalogError(message)
+        for part in _placeholders(title, f"{file}: {place}: title"):
+            if part not in parts:
+                message = f"{file}: {place}: title: {{{part}}} is not in series"
+                raise CatalogError(message)
+        choices = [_choices(part, own.pop(part, None), f"{file}: {place}") for part in parts]
+        for chosen in product(*choices):
+            values = dict(own)
+            for choice in chosen:
+                for field, value in choice.sets.items():
+                    if field in values:
+                        message = (
+                            f"{file}: {place}: {choice.part}.{choice.name}: {field}: is set twice"
+                        )
+                        raise CatalogError(message)
+                    values[field] = value
+            series = pattern.format_map({it.part: it.name for it in chosen})
+            values["series"] = series
+            values["title"] = title.format_map({it.part: it.words for it in chosen})
+            yield series, entry_of(SeriesEntry, file, f"{place}: {series}", values)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """One thing that may stand for a word in braces: in names, for a reader, and the fields it sets."""
+
+    part: str
+    name: str
+    words: str
+    sets: Mapping[str, Any]
+
+
+def _placeholders(pattern: Any, place: str) -> list[str]:
+    """The words in braces of a pattern, in order."""
+    try:
+        pieces = list(Formatter().parse(typed(pattern, str, place)))
+    except ValueError as error:
+        message = f"{place}: {pattern!r}: {error}"
+        raise CatalogError(message) from None
+    found = [name for _, name, _, _ in pieces if name is not None]
+    is_plain = all(
+        name is None or (name.isidentifier() and not form and not conversion)
+        for _, name, form, conversion in pieces
+    )
+    if not is_plain or len(set(found)) < len(found):
+        message = f"{place}: {pattern!r}: braces hold one plain word each, and each word once"
+        raise CatalogError(message)
+    return found
+
+
+def _choices(part: str, table: Any, place: str) -> list[_Choice]:
+    if not isinstance(table, dict) or not table:
+        message = f"{place}: {part}: is a table, [family.{part}]: name = 'what a reader sees'"
+        raise CatalogError(message)
+    choices = []
+    for name, value in table.items():
+        sets = dict(value) if isinstance(value, dict) else {"words": value}
+        words = sets.pop("words", None)
+        if not isinstance(words, str):
+            message = f"{place}: {part}.{name}: words: is missing or no text"
+            raise CatalogError(message)
+        choices.append(_Choice(part, name, words, sets))
+    return choices
+
+
 def _market(file: str, name: str, values: Any) -> Market:
     if not isinstance(values, dict):
         message = f"{file}: {name}: a market is a table, [{name}]"
         raise CatalogError(message)
     own = dict(values)
     components = tuple(
-        _entry(
+        entry_of(
             Component,
             file,
             f"market {name}: {side} {item.get('name', '?')!r}",
             {**item, "side": side},
         )
         for side in ("supply", "demand")
-        for item in _tables(own.pop(side, []), file, f"market {name}", side)
+        for item in tables_of(own.pop(side, []), file, f"market {name}", side)
     )
-    return _entry(Market, file, f"market {name}", {"market": name, **own, "components": components})
-
-
-def _tables(value: Any, file: str, place: str, key: str) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        message = f"{file}: {place}: {key}: is a list of tables, written [[….{key}]]"
-        raise CatalogError(message)
-    return value
+    return entry_of(
+        Market, file, f"market {name}", {"market": name, **own, "components": components}
+    )
 
 
 def _scenario(file: str, name: str, values: Any, factors: Mapping[str, Factor]) -> Scenario:
@@ -193,9 +304,9 @@ def _scenario(file: str, name: str, values: Any, factors: Mapping[str, Factor]) 
         message = f"{file}: {place}: a scenario is a table, [{name}]"
         raise CatalogError(message)
     own = dict(values)
-    tables = _tables(own.pop("change", []), file, place, "change")
-    changes = tuple(_entry(Change, file, place, item) for item in tables)
-    scenario = _entry(Scenario, file, place, {"scenario": name, **own, "changes": changes})
+    tables = tables_of(own.pop("change", []), file, place, "change")
+    changes = tuple(entry_of(Change, file, place, item) for item in tables)
+    scenario = entry_of(Scenario, file, place, {"scenario": name, **own, "changes": changes})
     try:
         check_scenario(scenario, factors)
     except MarketDefinitionError as error:
@@ -230,64 +341,3 @@ def _factors(path: Traversable) -> dict[str, Factor]:
             message = f"{place}: {error}"
             raise CatalogError(message) from None
     return factors
-
-
-def _toml(path: Traversable, *, optional: bool = False) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if optional:
-            return {}
-        message = f"{path}: the file is missing"
-        raise CatalogError(message) from None
-    except tomllib.TOMLDecodeError as error:
-        message = f"{path}: not valid TOML: {error}"
-        raise CatalogError(message) from None
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"{path}: can't be read: {error}"
-        raise CatalogError(message) from None
-
-
-def _entry(kind: type[T], file: str, place: str, values: dict[str, Any]) -> T:
-    """A `kind` from a TOML table; every key known, every value of the field's type."""
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
-    checked: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-            message = f"{file}: {place}: {key}: there is no such field; {hint}"
-            raise CatalogError(message)
-        checked[key] = _typed(value, known[key].type, f"{file}: {place}: {key}")
-    try:
-        return kind(**checked)
-    except TypeError:
-        missing = [
-            name
-            for name, field in known.items()
-            if name not in checked and field.default is MISSING and field.default_factory is MISSING
-        ]
-        message = f"{file}: {place}: missing: {', '.join(missing)}"
-        raise CatalogError(message) from None
-
-
-def _typed(value: Any, wanted: Any, place: str) -> Any:
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if wanted == tuple[str, ...] and isinstance(value, list):
-        value = tuple(value)
-    if wanted == tuple[str, ...]:
-        fits = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
-    elif wanted in {str, int, float, bool}:
-        fits = type(value) is wanted
-    else:
-        fits = True
-    if not fits:
-        name = (
-            getattr(wanted, "__name__", str(wanted))
-            if wanted != tuple[str, ...]
-            else "list of strings"
-        )
-        message = f"{place}: {value!r} is not a {name}"
-        raise CatalogError(message)
-    return value

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from alerts.lifecycle import Incident, Reason
     from flows.launcher import Outcome
     from flows.settings import Settings
-    from flows.steps import Moment, Service
+    from flows.steps import Moment, Service, SourceReport
     from flows.storage.runs import StepRun
     from forecasting.results import MarketProjection, SeriesForecast
 
@@ -114,6 +114,33 @@ def parser() -> argparse.ArgumentParser:
     outlook.add_argument("market", nargs="?", metavar="MARKET", help="only this market")
     outlook.add_argument("--scenario", metavar="NAME", help="only this scenario (default: all)")
     _as_of(outlook)
+
+    data = commands.add_parser(
+        "data", help="figures that are kept, and those that were turned away"
+    )
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    _as_of(
+        _command(
+            actions, "status", _data_status, "what is kept of each series, how old, what is next"
+        )
+    )
+    refused = _command(
+        actions, "quarantine", _data_quarantine, "rows that were turned away, last seen first"
+    )
+    refused.add_argument(
+        "source", nargs="?", metavar="SOURCE", help="only this source's (default: all)"
+    )
+    refused.add_argument(
+        "--limit", type=_positive, default=50, metavar="N", help="how many rows at the most (50)"
+    )
+    past = _command(actions, "history", _data_history, "one series as it was known on a day")
+    past.add_argument("series", metavar="SERIES", help="name of a series")
+    past.add_argument(
+        "--known-at",
+        type=_day,
+        metavar="DATE",
+        help="what was known at the end of this day, UTC (default: now)",
+    )
 
     alerts = commands.add_parser("alerts", help="incidents and their messages")
     actions = alerts.add_subparsers(required=True, metavar="ACTION")
@@ -302,10 +329,99 @@ def _ingest(options: argparse.Namespace) -> int:
         report = steps.ingest(service, moment, sources=options.sources)
     _answer(
         options,
-        {"as_of": moment.known_at.date(), "sources": report.sources, "rejected": report.rejected},
+        {
+            "as_of": moment.known_at.date(),
+            "sources": [_source_object(one) for one in report.sources],
+            "rejected": report.samples,
+        },
         report.lines(),
     )
     return FAILED if any(one.error for one in report.sources) else FINE
+
+
+def _source_object(report: "SourceReport") -> dict[str, Any]:
+    """The account of one source: its error only when there is one."""
+    names = (
+        "source",
+        "read",
+        "new",
+        "revised",
+        "unchanged",
+        "quarantined",
+        "newest_period",
+        "age_days",
+    )
+    told = {name: getattr(report, name) for name in names}
+    return told | ({"error": report.error} if report.error else {})
+
+
+def _data_status(options: argparse.Namespace) -> int:
+    from flows import steps
+
+    with _service() as service:
+        moment = steps.moment(service, options.as_of, live=False)
+        status = steps.data_status(service, moment)
+    _answer(
+        options,
+        {
+            "as_of": moment.known_at.date(),
+            "groups": status.groups,
+            "series": status.series,
+            "visits": status.visits,
+        },
+        status.lines(),
+    )
+    return FINE
+
+
+def _data_quarantine(options: argparse.Namespace) -> int:
+    with _service() as service:
+        found = service.observations.quarantined(options.source, limit=options.limit)
+        total = service.observations.count_quarantined(options.source)
+    whose = f" of {options.source}" if options.source else ""
+    lines = [
+        f"{row.source}: {row.file} row {row.row}, last seen {row.last_at:%Y-%m-%d %H:%M} UTC\n"
+        f"    {row.reason}\n    {row.raw}"
+        for row in found
+    ]
+    if total > len(found):
+        lines.append(f"{total - len(found)} more{whose}: --limit {total}")
+    _answer(
+        options,
+        {"total": total, "rows": found},
+        lines or [f"no row{whose} was turned away"],
+    )
+    return FINE
+
+
+def _data_history(options: argparse.Namespace) -> int:
+    from flows import steps
+
+    with _service() as service:
+        moment = steps.moment(service, options.known_at, live=False)
+        rows = steps.history_rows(service, options.series, moment)
+        unit = service.catalog.series[options.series].unit
+    _answer(
+        options,
+        {
+            "series": options.series,
+            "unit": unit,
+            "known_at": moment.known_at,
+            "rows": rows,
+        },
+        [
+            f"{options.series}, {unit}, as known on {moment.known_at:%Y-%m-%d %H:%M} UTC",
+            *(
+                f"{row.period}  {row.value:>14,.6g}  known {row.known_at:%Y-%m-%d}"
+                f"{'' if row.is_dated else ' (usual lag)'}  {row.source_id}, {row.confidence}"
+                + (f"; written {row.raw_value} {row.raw_unit}" if row.was_converted else "")
+                + (f"; {row.note}" if row.note else "")
+                for row in rows
+            ),
+            *([] if rows else ["nothing was known yet"]),
+        ],
+    )
+    return FINE
 
 
 def _forecast(options: argparse.Namespace) -> int:

@@ -1,14 +1,23 @@
 """What is known at a moment: series, forecasts, projections, sources, and when rules were last judged."""
 
-from alerts.rules import NotEvaluated
+from dataclasses import replace
+from datetime import date, datetime
+
+import pandas as pd
+
+from alerts.rules import NotEvaluated, PriceSpike, VolumeDrop
 from flows.accounts import ForecastReport
 from flows.catalog import EXPORTS
 from flows.sentences import Judged
 from flows.service import Moment, Service
+from flows.units import Rate, Rates
 from forecasting.market.flow import add_months
 from forecasting.results import MarketProjection, ObservedSeries, Situation, SourceState
 from forecasting.series import CannotForecastError, prepare
 from forecasting.splice import splice
+
+RATE_DAYS = 7
+"""How old an exchange rate may be: markets are closed over holidays, not longer."""
 
 RAISE_STEP = "raise-alerts"
 """Name under which a run records the step that judges the rules."""
@@ -20,7 +29,7 @@ def observed(service: Service, series: str, at: Moment) -> ObservedSeries:
     parts = []
     for name in service.catalog.parts(series):
         part = service.catalog.series[name]
-        points = service.observations.history(name, at.known_at)
+        points = service.observations.points(name, at.known_at)
         parts.append(ObservedSeries(name, part.title, part.unit, part.frequency, points))
     return splice(parts, series=series, title=entry.title, frequency=entry.frequency)
 
@@ -60,9 +69,13 @@ def situation(service: Service, at: Moment) -> Situation:
     """Everything the rules may look at, as known at the moment."""
     forecasts = stored_forecasts(service, at)
     projections = stored_projections(service, at)
-    watched = [
-        name for name, entry in service.catalog.series.items() if entry.kind in {"price", "trade"}
-    ]
+    # Only what a rule names: the catalogue knows hundreds of trade series, each a query.
+    watched = dict.fromkeys(
+        name
+        for rule in service.ruleset.rules
+        if isinstance(rule, PriceSpike | VolumeDrop)
+        for name in rule.series
+    )
     return Situation(
         known_at=at.known_at,
         observed={name: observed(service, name, at) for name in watched},
@@ -74,33 +87,91 @@ def situation(service: Service, at: Moment) -> Situation:
 
 
 def source_states(service: Service, at: Moment) -> dict[str, SourceState]:
-    """Each publisher group is as old as the oldest of the series that alerts and markets rest on."""
+    """Each publisher group is as old as the oldest of the series that alerts and markets rest on.
+
+    A group that nothing rests on is as old as the newest of its figures, and unknown until it has one.
+    """
+    newest = service.observations.newest(at.known_at)
+    catalog = service.catalog
+    rested_on = {*catalog.forecast_series, EXPORTS}
     states = {}
-    rested_on = {*service.catalog.forecast_series, EXPORTS}
-    for name, group in service.catalog.sources.items():
-        members = [
-            s
-            for s in service.catalog.series
-            if s in rested_on and service.catalog.series[s].source == name
-        ]
-        found = [(s, observed(service, s, at)) for s in members]
-        newest = [(one.points[-1].known_at, one) for _, one in found if one.points]
-        empty = [one for _, one in found if not one.points]
-        if empty or not newest:
-            title = f"{group.title}: {empty[0].title}" if empty else group.title
+    for name, group in catalog.sources.items():
+        members = [s for s, entry in catalog.series.items() if entry.source == name]
+        needed = [s for s in members if s in rested_on]
+        # A spliced series is as new as the newest of its parts.
+        found = {
+            s: max(parts)
+            for s in needed or members
+            if (parts := [newest[part] for part in catalog.parts(s) if part in newest])
+        }
+        empty = [s for s in needed if s not in found]
+        if empty:
+            title = f"{group.title}: {catalog.series[empty[0]].title}"
             states[name] = SourceState(name, title, None, None, group.limit_days)
-            continue
-        # A revision of an old period is no news of a new one: the newest period's own date counts.
-        known_at, oldest = min(newest, key=lambda item: item[0])
-        title = f"{group.title}: {oldest.title}" if len(newest) > 1 else group.title
-        late = sum((at.known_at - when).days > group.limit_days for when, _ in newest)
-        if late > 1:
-            title += f" and {late - 1} more"
-        newest_period = oldest.points[-1].period
-        states[name] = SourceState(
-            name, title, newest_period, known_at, group.limit_days, oldest.frequency
-        )
+        elif found:
+            choose = min if needed else max
+            shown = choose(found, key=lambda s: found[s].known_at)
+            late = sum((at.known_at - it.known_at).days > group.limit_days for it in found.values())
+            title = (
+                f"{group.title}: {catalog.series[shown].title}" if len(found) > 1 else group.title
+            )
+            if needed and late > 1:
+                title += f" and {late - 1} more"
+            states[name] = SourceState(
+                name,
+                title,
+                found[shown].period,
+                found[shown].known_at,
+                group.limit_days,
+                catalog.series[shown].frequency,
+            )
     return states
+
+
+def exchange_rates(service: Service, known_at: datetime) -> Rates:
+    """Exchange rates as known at a moment: the ECB's of the day or the last before it, else a yearly mean."""
+    daily: dict[str, pd.DataFrame] = {}
+
+    def history(series: str) -> pd.DataFrame:
+        if series not in daily:
+            is_known = series in service.catalog.series
+            daily[series] = (
+                service.observations.history(series, known_at) if is_known else pd.DataFrame()
+            )
+        return daily[series]
+
+    def last(series: str, day: date, most_days: int) -> Rate | None:
+        table = history(series)
+        if table.empty:
+            return None
+        at = int(table["period"].searchsorted(pd.Timestamp(day), side="right")) - 1
+        if at < 0 or (day - table["period"].iloc[at].date()).days > most_days:
+            return None
+        row = table.iloc[at]
+        return Rate(float(row["value"]), row["period"].date(), row["source_id"], row["confidence"])
+
+    def rate(base: str, quote: str, day: date) -> Rate | str:
+        euro = Rate(1.0, day, "", "high")
+        ours, theirs = (
+            euro if it == "EUR" else last(f"{it.lower()}_per_eur", day, RATE_DAYS)
+            for it in (base, quote)
+        )
+        if ours and theirs:
+            older = min(ours, theirs, key=lambda it: it.quoted_on)
+            source = ours.source_id or theirs.source_id
+            return Rate(theirs.value / ours.value, older.quoted_on, source, older.confidence)
+        yearly = last(f"{quote.lower()}_per_{base.lower()}_year", day, 365)
+        if yearly:
+            return yearly
+        turned = last(f"{base.lower()}_per_{quote.lower()}_year", day, 365)
+        if turned:
+            return replace(turned, value=1 / turned.value)
+        return (
+            f"no {quote}/{base} rate is known within {RATE_DAYS} days before {day}, and no yearly one: "
+            "run `lodestone ingest ecb_fx --live` first"
+        )
+
+    return rate
 
 
 def unjudged(service: Service, at: Moment) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from flows import artifacts, steps
-from flows.errors import LodestoneError, SourceError, require_known
+from flows.errors import LodestoneError, SourceError
 from flows.settings import load_settings
 from flows.wiring import build
 from forecasting.charts import balance_fan, price_fan
@@ -162,28 +162,38 @@ def fetch_source(kind: Kind, source: str, as_of: date | None, live: bool) -> ste
         report = steps.ingest(service, steps.moment(service, as_of, live), kind, (source,))
         _say(report.lines())
         (one,) = report.sources
-        # What came is kept; only a visit that brought nothing is worth another.
-        if one.error and not one.read:
-            raise SourceError(source, one.error)
+        # What came is kept; only a publisher that gave nothing at all is worth another visit.
+        if one.is_unread:
+            raise UnreadError(one)
         return one
+
+
+class UnreadError(SourceError):
+    """A publisher gave nothing; what else was read under its name is in the report."""
+
+    def __init__(self, report: steps.SourceReport) -> None:
+        self.report = report
+        super().__init__(report.source, report.error)
 
 
 def _ingest(kind: Kind, as_of: date | None, live: bool, sources: Sequence[str]) -> dict[str, int]:
     with _service() as service:
         # Here, before any is asked: a name of another kind would bring no report at all.
-        require_known(f"{kind} source", sources, steps.source_names(service, live=True, kind=kind))
-        names = sources or steps.source_names(service, live, kind)
-        local = steps.source_names(service, live=False, kind=kind)
+        names = steps.chosen_sources(service, sources, live=live, kind=kind)
+        on_network = steps.live_names(service, kind) if live else frozenset()
     reports = []
     for name in names:
         # A file that can't be read today can't be read in half a minute.
-        task = fetch_source.with_options(retries=0) if name in local else fetch_source
+        task = fetch_source if name in on_network else fetch_source.with_options(retries=0)
         fetch = task if _is_in_prefect() else task.fn
         try:
             reports.append(fetch(kind, name, as_of, live))
-        except SourceError as error:
-            reports.append(steps.SourceReport(source=name, error=error.problem))
-    _publish([artifacts.ingest_table(kind, reports)])
+        except UnreadError as error:
+            reports.append(error.report)
+    samples = [row for one in reports for row in one.samples]
+    _publish(
+        [artifacts.ingest_table(kind, reports), artifacts.quarantine_page(kind, reports, samples)]
+    )
     errors = {one.source: one.error for one in reports if one.error}
     if errors:
         raise StepsFailedError(errors)

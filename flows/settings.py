@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from flows.errors import SettingsError
 
 PREFIX = "LODESTONE_"
+KEY_PREFIX = f"{PREFIX}KEY_"
 FILE = Path("lodestone.toml")
 
 
@@ -49,6 +50,14 @@ class Settings(BaseSettings):
         60.0, ge=0, description="How long an unclear answer may still turn up in the channel."
     )
 
+    comtrade_key: SecretStr = Field(
+        SecretStr(""),
+        description="Subscription key of UN Comtrade; empty: its preview is asked, one period a call.",
+    )
+    komis_mirror_url: str = Field(
+        "", description="JSON copy of KOMIS' quotes to read where KOMIS itself can't be reached."
+    )
+
     prefect_api_url: str = Field(
         "", description="Use this Prefect server instead of an embedded one."
     )
@@ -61,6 +70,11 @@ class Settings(BaseSettings):
 
     outlook_url: str = Field(
         "", description="Address where readers find the outlook page, for links in messages."
+    )
+
+    keys: dict[str, SecretStr] = Field(
+        {},
+        description="Keys of the sources in sources.toml by name, each from LODESTONE_KEY_<NAME>.",
     )
 
     models: tuple[str, ...] = Field(
@@ -117,9 +131,17 @@ def load_settings(
         # A variable that is set to nothing is not set: `LODESTONE_HOME=` must not mean "here".
         if not name.startswith(PREFIX) or name == f"{PREFIX}CONFIG_FILE" or not value.strip():
             continue
+        if name.startswith(f"{PREFIX}TEST_"):  # which database the suite runs on
+            continue
+        if name.startswith(KEY_PREFIX):
+            continue
         key = name.removeprefix(PREFIX).lower()
+        if key == "keys":
+            message = f"{name}: a key has a variable of its own, {KEY_PREFIX}<NAME>"
+            raise SettingsError(message)
         _require_known(key, shown=name, prefix=PREFIX)
         values[key] = value
+    values["keys"] = _keys(environ)
     values.update(overrides)
     if isinstance(values.get("models"), str):
         values["models"] = tuple(
@@ -129,6 +151,23 @@ def load_settings(
         return Settings(**values)
     except ValidationError as error:
         raise SettingsError(_describe(error)) from None
+
+
+def _keys(environ: Mapping[str, str]) -> dict[str, str]:
+    """The keys of declared sources by the source's name, in lower case."""
+    keys: dict[str, str] = {}
+    for variable, value in environ.items():
+        if not variable.startswith(KEY_PREFIX) or not value.strip():
+            continue
+        name = variable.removeprefix(KEY_PREFIX).lower()
+        if not name:
+            message = f"{variable}: the name of a source must follow, as in {KEY_PREFIX}VENDOR"
+            raise SettingsError(message)
+        if name in keys:
+            message = f"{variable}: is set twice, in capitals and small letters; unset one of them"
+            raise SettingsError(message)
+        keys[name] = value.strip()
+    return keys
 
 
 def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
@@ -146,10 +185,14 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
         message = f"{path}: can't be read: {error}"
         raise SettingsError(message) from None
     for key in values:
+        if key == "keys" or key.startswith("key_"):
+            message = f"{path}: {key}: a key belongs in the environment ({KEY_PREFIX}<NAME>), not in a file"
+            raise SettingsError(message)
         _require_known(key, shown=f"{path}: {key}", prefix="")
-    if "slack_token" in values:
-        message = f"{path}: slack_token: a token belongs in the environment (LODESTONE_SLACK_TOKEN), not in a file"
-        raise SettingsError(message)
+    for secret, what in (("slack_token", "token"), ("comtrade_key", "key")):
+        if secret in values:
+            message = f"{path}: {secret}: a {what} belongs in the environment ({PREFIX}{secret.upper()}), not in a file"
+            raise SettingsError(message)
     return values
 
 

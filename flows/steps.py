@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,24 @@ from alerts.lifecycle import State
 from alerts.messages import Message
 from alerts.rules import NotEvaluated
 from flows.accounts import (
+    ROWS_SHOWN,
     AlertsReport,
+    DataStatus,
     ForecastReport,
+    GroupStatus,
     IngestReport,
     MarketReport,
     OutboxReport,
     OutlookReport,
+    SeriesStatus,
     SourceReport,
+    together,
 )
 from flows.catalog import EXPORTS
 from flows.errors import LodestoneError, SourceError, UsageError, require_known
 from flows.known import (
     RAISE_STEP,
+    exchange_rates,
     last_judged,
     observed,
     situation,
@@ -38,13 +45,14 @@ from flows.known import (
 from flows.report import Outlook, render
 from flows.service import LIVE_BOOK, Moment, Service, moment
 from flows.sources.source import Kind, Source
-from flows.storage.observations import IngestRun
+from flows.storage.observations import AuditRow, IngestRun
 from flows.telling import channel_of, chart_of, entries, last_channel, links_of
-from flows.validation import Observation, validate
+from flows.validation import calendar_length, next_expected, validate
 from forecasting.market.balance import CannotProjectError, Inputs, project_market
 from forecasting.results import MarketProjection
 from forecasting.selection import forecast as forecast_one
 from forecasting.series import CannotForecastError
+from forecasting.splice import first_day
 
 # What callers need beside the steps themselves is handed on from here.
 __all__ = [
@@ -59,8 +67,11 @@ __all__ = [
     "OutlookReport",
     "Service",
     "SourceReport",
+    "chosen_sources",
+    "data_status",
     "deliver",
     "forecast",
+    "history_rows",
     "ingest",
     "last_judged",
     "moment",
@@ -87,86 +98,150 @@ YEARS_AHEAD = 5
 def source_names(service: Service, live: bool, kind: Kind | None = None) -> tuple[str, ...]:
     """Names of the sources that `ingest` would ask."""
     found = service.open_sources(live)
-    return tuple(source.name for source in found if kind in (None, source.kind))
+    return tuple(dict.fromkeys(it.name for it in found if kind in (None, it.kind)))
+
+
+def live_names(service: Service, kind: Kind | None = None) -> frozenset[str]:
+    """Names of the sources that are asked on the network when an ingest is live."""
+    found = service.open_sources(True)
+    return frozenset(it.name for it in found if it.is_live and kind in (None, it.kind))
 
 
 def ingest(
     service: Service, at: Moment, kind: Kind | None = None, sources: Sequence[str] = ()
 ) -> IngestReport:
-    """Step 1: ask the sources, judge every row, keep what is news. One that fails never stops the others."""
-    known = {source.name: source for source in service.open_sources(at.live)}
-    for name in set(source_names(service, live=True)).intersection(sources).difference(known):
-        message = f"the source {name!r} is on the network: add --live"
-        raise UsageError(message)
-    require_known("source", sources, known)
-    reports, rejected = [], []
-    for source in known.values():
-        if (kind is None or source.kind == kind) and (not sources or source.name in sources):
-            report, turned_away = _ingest_one(service, source, at)
-            reports.append(report)
-            rejected.extend(turned_away)
-    return IngestReport(tuple(reports), tuple(rejected))
+    """Step 1: ask the sources, judge every row, keep what is news. One that fails never stops the others.
+
+    `sources` are names, or the part of a name before its dot: `csv_drop` stands for every csv_drop.
+    """
+    opened = [it for it in service.open_sources(at.live) if kind in (None, it.kind)]
+    wanted = chosen_sources(service, sources, live=at.live, kind=kind)
+    reports = [
+        together([_ingest_one(service, source, at) for source in opened if source.name == name])
+        for name in wanted
+    ]
+    return IngestReport(tuple(reports))
 
 
-def _ingest_one(service: Service, source: Source, at: Moment) -> tuple[SourceReport, list[str]]:
+def chosen_sources(
+    service: Service, sources: Sequence[str], *, live: bool, kind: Kind | None = None
+) -> tuple[str, ...]:
+    """The names that `sources` stand for, all when empty; raises UsageError for what can't be asked."""
+    known = source_names(service, live, kind)
+    elsewhere = source_names(service, live=True, kind=kind)
+    groups = {name.partition(".")[0] for name in known if "." in name}
+    for name in sources:
+        offered = {*elsewhere, *(it.partition(".")[0] for it in elsewhere)}
+        if name in offered and name not in {*known, *groups}:
+            message = f"the source {name!r} is on the network: add --live"
+            raise UsageError(message)
+    require_known("source" if kind is None else f"{kind} source", sources, (*known, *groups))
+    return tuple(
+        name
+        for name in known
+        if not sources or name in sources or name.partition(".")[0] in sources
+    )
+
+
+def _ingest_one(service: Service, source: Source, at: Moment) -> SourceReport:
     now = service.clock()
     try:
         fetched = source.fetch(now=now)
-    except SourceError as error:
-        LOG.warning("%s", error)
-        report = SourceReport(source.name, error=error.problem)
-        service.observations.record_ingest(_as_ingest_run(report, now))
-        return report, []
+    except SourceError as unread:
+        LOG.warning("%s", unread)
+        service.observations.keep(source.name, (), (), fetched_at=now, error=unread.problem)
+        return SourceReport(source.name, error=unread.problem, is_unread=True)
     batch = validate(
         source.name,
         fetched.rows,
         series=service.catalog.stored_series,
         source_ids=set(fetched.citations),
         now=now,
-        stored=partial(_stored_before, service, now),
+        stored=service.observations.last,
+        rates=exchange_rates(service, now),
     )
-    counts = service.observations.add(batch.observations, now)
-    service.observations.quarantine(batch.rejected, now)
-    newest = max(
-        (row.known_at for row in batch.observations if row.known_at <= at.known_at), default=None
+    error = "; ".join(str(problem) for problem in fetched.problems)
+    newest = batch.newest(at.known_at)
+    run = service.observations.keep(
+        source.name,
+        batch.table,
+        batch.rejected,
+        fetched_at=now,
+        newest_period=batch.newest_period(at.known_at),
+        error=error,
     )
     report = SourceReport(
         source=source.name,
-        read=batch.read,
-        new=counts.new,
-        revised=counts.revised,
-        unchanged=counts.unchanged,
-        quarantined=len(batch.rejected),
-        newest_period=_newest_period(batch.observations, at),
-        age_days=None if newest is None else (at.known_at - newest).days,
-        error="; ".join(str(problem) for problem in fetched.problems),
+        read=run.read,
+        new=run.new,
+        revised=run.revised,
+        unchanged=run.unchanged,
+        quarantined=run.quarantined,
+        newest_period=run.newest_period,
+        error=error,
+        samples=batch.rejected[:ROWS_SHOWN],
+        gaps=tuple(map(str, batch.gaps)),
     )
-    service.observations.record_ingest(_as_ingest_run(report, now))
-    return report, [f"{row.file} row {row.row}: {row.reason}" for row in batch.rejected]
-
-
-def _stored_before(service: Service, now: datetime, series: str, day: date) -> float | None:
-    """The last value stored up to a day: what the jump bound of a new batch starts from."""
-    points = service.observations.history(series, now)
-    return next((point.value for point in reversed(points) if point.period <= day), None)
-
-
-def _newest_period(rows: Iterable[Observation], at: Moment) -> date | None:
-    return max((row.period for row in rows if row.known_at <= at.known_at), default=None)
-
-
-def _as_ingest_run(report: SourceReport, now: datetime) -> IngestRun:
-    return IngestRun(
-        source=report.source,
-        at=now,
-        read=report.read,
-        new=report.new,
-        revised=report.revised,
-        unchanged=report.unchanged,
-        quarantined=report.quarantined,
-        newest_period=report.newest_period,
-        error=report.error,
+    if newest is None:
+        return report
+    spec = service.catalog.series[newest.series]
+    return replace(
+        report,
+        age_days=(at.known_at - newest.known_at).days,
+        next_expected=next_expected(newest.period, spec).date(),
     )
+
+
+def data_status(service: Service, at: Moment) -> DataStatus:
+    """What is kept, how old it is, and when the next figure of each series is usually out."""
+    newest = service.observations.newest(at.known_at)
+    series = []
+    for stored in service.observations.summary(at.known_at):
+        entry = service.catalog.series.get(stored.series)
+        if entry is None:
+            continue  # no longer in the catalogue: kept, and read by nothing
+        series.append(
+            SeriesStatus(
+                series=stored.series,
+                group=entry.source,
+                periods=stored.periods,
+                missing=calendar_length(stored.first, stored.newest, entry.frequency)
+                - stored.periods,
+                vintages=stored.vintages,
+                first_period=stored.first,
+                newest_period=stored.newest,
+                age_days=(at.known_at - newest[stored.series].known_at).days,
+                next_expected=next_expected(stored.newest, entry).date(),
+            )
+        )
+    groups = tuple(
+        GroupStatus(
+            group=state.source,
+            title=state.title,
+            newest_period=state.newest_period,
+            age_days=None
+            if state.newest_known_at is None
+            else (at.known_at - state.newest_known_at).days,
+            limit_days=state.limit_days,
+            is_stale=state.is_stale(at.known_at),
+        )
+        for state in source_states(service, at).values()
+    )
+    return DataStatus(
+        groups, tuple(series), tuple(_last_ingests(service.observations.ingests(limit=50)))
+    )
+
+
+def history_rows(service: Service, series: str, at: Moment) -> tuple[AuditRow, ...]:
+    """A series as known at the moment, period by period; a spliced one from the part that speaks for it."""
+    require_known("series", [series], service.catalog.series)
+    frequency = service.catalog.series[series].frequency
+    chosen = {}
+    for part in reversed(service.catalog.parts(series)):
+        for row in service.observations.audit(part, at.known_at):
+            period = first_day(row.period, frequency)
+            chosen[period] = replace(row, period=period)
+    return tuple(chosen[period] for period in sorted(chosen))
 
 
 # --- 2: forecasts ----------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The one place that builds real things: database, sources, Slack sender, clock."""
 
+import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from flows.catalog import REFERENCE, Catalog, load_catalog
 from flows.errors import LodestoneError, SettingsError
 from flows.service import Service
 from flows.settings import Settings
-from flows.sources import open_sources
+from flows.sources import Declared, HttpCache, Reach, load_declared, open_sources
 from flows.sources.source import Source
 from flows.storage.database import open_database
 from flows.storage.forecasts import ForecastStore
@@ -21,6 +22,8 @@ from flows.storage.ledger import SqlLedger
 from flows.storage.observations import ObservationStore
 from flows.storage.runs import RunStore
 from forecasting.models import models_named
+
+LOG = logging.getLogger("lodestone.wiring")
 
 
 def build(settings: Settings) -> Service:
@@ -38,8 +41,10 @@ def build(settings: Settings) -> Service:
     catalog = load_catalog(settings.config_dir, settings.snapshot_dir)
     ruleset = rules(settings, catalog)
 
+    reach = reach_of(settings, catalog)
+
     def sources(live: bool) -> Sequence[Source]:
-        return open_sources(pause=time.sleep, folder=settings.snapshot_dir, live=live)
+        return open_sources(reach, live=live)
 
     if settings.database_url == "":
         _make_folder(settings.home)
@@ -62,6 +67,26 @@ def build(settings: Settings) -> Service:
         sender=sender(settings),
         clock=now,
         pause=time.sleep,
+    )
+
+
+def reach_of(settings: Settings, catalog: Catalog) -> Reach:
+    """What the sources may touch: folders, keys, the network, and the doors that the user declared."""
+    declared = Declared()
+    if settings.config_dir is not None:
+        declared = load_declared(
+            settings.config_dir / "sources.toml", series=catalog.stored_series.keys()
+        )
+    for sentence in declared.unused_keys(settings.keys):
+        LOG.warning("%s", sentence)
+    return Reach(
+        pause=time.sleep,
+        folder=settings.snapshot_dir,
+        cache=HttpCache(settings.home / "http"),
+        komis_mirror_url=settings.komis_mirror_url,
+        comtrade_key=settings.comtrade_key.get_secret_value(),
+        keys={name: key.get_secret_value() for name, key in settings.keys.items()},
+        declared=declared,
     )
 
 

@@ -4,17 +4,21 @@ import json
 import logging
 import random
 import re
+import threading
 import time
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import NoReturn, Self
+from urllib.parse import quote, quote_plus
 
 import httpx
 
 from flows.errors import SourceError
+from flows.sources.http_cache import HttpCache, Kept
 
 Pause = Callable[[float], None]
 
@@ -22,6 +26,26 @@ _CHANCE = random.SystemRandom()
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REFUSED = frozenset({401, 403, 407, 451})
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+
+# An answer to a request with any other header or parameter may be for the holder of a key only.
+_OPEN_HEADERS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "connection",
+        "host",
+        "referer",
+        "user-agent",
+        "x-requested-with",
+    }
+)
+_SECRET_PARAMETER = re.compile(
+    r"key|token|secret|passw|auth|sig|credential|session|user", re.IGNORECASE
+)
+_SHORTEST_SECRET = 6  # shorter ones are words and numbers that any text may hold
+_STEP_BYTES = 1_000_000  # unpacked at once
+_LONGEST_HOLD_SECONDS = 3600.0  # a service runs for months: no header may silence it for as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +59,34 @@ class HttpPolicy:
     tries: int = 3
     first_wait_seconds: float = 1.0
     longest_wait_seconds: float = 60.0
-    gap_seconds: float = 0.5  # between two requests to the same publisher
+    gap_seconds: float = 0.5  # from one request to a host to the next, by whichever client
     redirects: int = 3
-    max_bytes: int = 20_000_000
+    max_bytes: int = 20_000_000  # as sent, and as unpacked
     user_agent: str = "lodestone (rare-earth supply early warning)"
+
+
+class HostTurns:
+    """When each host may be asked next: what one client does, every other one of the process respects."""
+
+    def __init__(self) -> None:
+        self._free_at: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def take(self, host: str, *, now: float, gap_seconds: float, longest_seconds: float) -> float:
+        """Seconds to wait for the turn that is taken; none is taken when that is longer than `longest_seconds`."""
+        with self._lock:
+            turn = max(now, self._free_at.get(host, now))
+            if turn - now <= longest_seconds:
+                self._free_at[host] = turn + gap_seconds
+        return turn - now
+
+    def hold(self, host: str, *, until: float) -> None:
+        """Let nobody ask a host before then: it said so itself."""
+        with self._lock:
+            self._free_at[host] = max(until, self._free_at.get(host, until))
+
+
+_TURNS = HostTurns()
 
 
 class _AgainError(Exception):
@@ -59,6 +107,8 @@ class HttpClient:
         *,
         pause: Pause,
         policy: HttpPolicy | None = None,
+        cache: HttpCache | None = None,
+        turns: HostTurns | None = None,
         transport: httpx.BaseTransport | None = None,
         jitter: Callable[[], float] = _CHANCE.random,
         clock: Callable[[], float] = time.monotonic,
@@ -66,14 +116,18 @@ class HttpClient:
         self._source = source
         self._pause = pause
         self._policy = policy or HttpPolicy()
+        self._cache = cache
+        self._turns = turns or _TURNS
         self._jitter = jitter
         self._clock = clock
-        self._asked = False
-        # httpx logs each address with its query string, where some publishers want the key.
-        logging.getLogger("httpx").setLevel(logging.WARNING)
+        self._hidden: set[str] = set()
+        # Both log addresses and headers, where some publishers want the key.
+        for name in ("httpx", "httpcore"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._client = httpx.Client(
             timeout=httpx.Timeout(self._policy.read_seconds, connect=self._policy.connect_seconds),
-            headers={"User-Agent": self._policy.user_agent},
+            # Only gzip is asked for: it can be unpacked in small steps, and shows when it is cut off.
+            headers={"User-Agent": self._policy.user_agent, "Accept-Encoding": "gzip"},
             follow_redirects=False,
             transport=transport,
         )
@@ -92,6 +146,11 @@ class HttpClient:
     def close(self) -> None:
         """Give back the connections."""
         self._client.close()
+
+    def hide(self, secret: str) -> None:
+        """Keep a text out of every error; keys in headers, parameters and log-ins are hidden unasked."""
+        if len(secret) >= _SHORTEST_SECRET:
+            self._hidden |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
 
     def visit(self, url: str) -> None:
         """Open a page for its cookies; what it says is not looked at."""
@@ -138,27 +197,55 @@ class HttpClient:
             )
         except (httpx.InvalidURL, ValueError, TypeError):
             raise self._error(
-                url, "is not an address that can be asked; mend it in the settings"
+                url, "can't be asked: the address or a key is not valid; mend it in the settings"
             ) from None
-        if self._asked and self._policy.gap_seconds > 0:
-            self._pause(self._policy.gap_seconds)
-        self._asked = True
+        for secret in _secrets(request):
+            self.hide(secret)
+        kept = self._kept(request)
+        if kept is not None:
+            request.headers.update(kept.validators)
         for attempt in range(1, self._policy.tries + 1):
+            self._wait_for_turn(request)
             try:
-                return self._try_once(request)
+                return self._try_once(request, kept)
             except _AgainError as error:
                 wait = self._wait_seconds(attempt, error)
-                if attempt == self._policy.tries:
-                    raise self._error(
-                        url, f"{error.what} ({attempt} tries); try again later"
-                    ) from None
+                if error.wait_seconds is not None:
+                    hold = min(wait, _LONGEST_HOLD_SECONDS)
+                    self._turns.hold(request.url.host, until=self._clock() + hold)
                 if wait > self._policy.longest_wait_seconds:
                     # Asking earlier than told would be rude and fail again.
                     raise self._error(
                         url, f"{error.what} and asks to wait {wait:.0f} s; try again then"
                     ) from None
-            self._pause(wait)
+                if attempt == self._policy.tries:
+                    raise self._error(
+                        url, f"{error.what} ({attempt} tries); try again later"
+                    ) from None
+                if error.wait_seconds is None:
+                    self._pause(wait)
         raise self._error(url, "was not asked: the policy allows no try")
+
+    def _wait_for_turn(self, request: httpx.Request) -> None:
+        longest = max(self._policy.longest_wait_seconds, self._policy.gap_seconds)
+        wait = self._turns.take(
+            request.url.host,
+            now=self._clock(),
+            gap_seconds=self._policy.gap_seconds,
+            longest_seconds=longest,
+        )
+        if wait > longest:
+            raise self._error(
+                str(request.url),
+                f"was not asked: its host wants no request for another {wait:.0f} s; try again then",
+            )
+        if wait > 0:
+            self._pause(wait)
+
+    def _kept(self, request: httpx.Request) -> Kept | None:
+        if self._cache is None or not _is_open(request):
+            return None
+        return self._cache.find(str(request.url))
 
     def _wait_seconds(self, attempt: int, error: _AgainError) -> float:
         if error.wait_seconds is not None:
@@ -167,24 +254,25 @@ class HttpClient:
         # Half fixed, half chance: many instances must not come back in the same second.
         return min(backoff * (0.5 + 0.5 * self._jitter()), self._policy.longest_wait_seconds)
 
-    def _try_once(self, request: httpx.Request) -> bytes:
-        url = str(request.url)
+    def _try_once(self, first: httpx.Request, kept: Kept | None) -> bytes:
+        request, url = first, str(first.url)
         deadline = self._clock() + self._policy.total_seconds
         for _ in range(self._policy.redirects + 1):
             try:
                 response = self._client.send(request, stream=True)
                 try:
                     if not response.has_redirect_location:
-                        return self._body(response, deadline)
+                        return self._body(response, deadline, first, kept)
                     request = self._redirected(response)
                 finally:
                     response.close()
+            except httpx.LocalProtocolError:
+                raise self._error(
+                    url, "can't be asked: a header or a key is not valid; mend it in the settings"
+                ) from None
             except httpx.TransportError as error:
                 # The text of the error can hold the address with its query: keep only its type.
                 raise _AgainError(_describe(error, self._policy)) from None
-            except httpx.DecodingError:
-                what = "sent a damaged compressed answer"
-                raise _AgainError(what) from None
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
                 raise self._error(url, f"could not be read ({type(error).__name__})") from None
         raise self._error(
@@ -202,14 +290,20 @@ class HttpClient:
             )
         return following
 
-    def _body(self, response: httpx.Response, deadline: float) -> bytes:
+    def _body(
+        self, response: httpx.Response, deadline: float, first: httpx.Request, kept: Kept | None
+    ) -> bytes:
         url, status = str(response.request.url), response.status_code
+        if status == httpx.codes.NOT_MODIFIED and kept is not None:
+            return kept.body
         if status in _RETRIED or status > 504:
             what = f"answers HTTP {status}"
             raise _AgainError(what, _retry_after(response.headers))
         if status in _REFUSED:
             raise self._error(
-                url, f"refuses (HTTP {status}): the key is missing, or this network is blocked"
+                url,
+                f"refuses (HTTP {status}): the key is missing, wrong or used up, "
+                "or this network is blocked",
             )
         if status in (404, 410):
             raise self._error(url, f"is gone (HTTP {status}); the publisher has moved it")
@@ -218,15 +312,48 @@ class HttpClient:
                 url, f"answers HTTP {status}; check the request with the publisher's pages"
             )
         body = bytearray()
-        for chunk in response.iter_bytes():
-            body += chunk
+        for piece in self._unpacked(response, url):
+            body += piece
             if len(body) > self._policy.max_bytes:
-                limit = self._policy.max_bytes / 1e6
-                raise self._error(url, f"sends more than {limit:g} MB; nothing of it was taken")
+                raise self._too_large(url)
             if self._clock() > deadline:
                 what = f"did not finish its answer within {self._policy.total_seconds:g} s"
                 raise _AgainError(what)
-        return bytes(body)
+        whole = bytes(body)
+        if self._cache is not None and _is_open(first) and _may_be_kept(response):
+            headers = response.headers
+            found = Kept(whole, headers.get("etag", ""), headers.get("last-modified", ""))
+            self._cache.keep(str(first.url), found)
+        return whole
+
+    def _unpacked(self, response: httpx.Response, url: str) -> Iterator[bytes]:
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        pieces = self._as_sent(response, url)
+        if encoding in ("", "identity"):
+            return pieces
+        if encoding in ("gzip", "x-gzip"):
+            return _gunzipped(pieces)
+        raise self._error(url, f"sends the compression {encoding[:20]!r}, which was not asked for")
+
+    def _as_sent(self, response: httpx.Response, url: str) -> Iterator[bytes]:
+        """The bytes on the wire, up to the size limit; fewer than announced is a failed try."""
+        declared = response.headers.get("content-length", "").strip()
+        announced = int(declared) if re.fullmatch(r"\d{1,18}", declared, re.ASCII) else None
+        if announced is not None and announced > self._policy.max_bytes:
+            raise self._too_large(url)
+        count = 0
+        for piece in response.iter_raw():
+            count += len(piece)
+            if count > self._policy.max_bytes:
+                raise self._too_large(url)
+            yield piece
+        if announced is not None and count < announced:
+            what = f"broke off after {count:,} of {announced:,} bytes"
+            raise _AgainError(what)
+
+    def _too_large(self, url: str) -> SourceError:
+        limit = self._policy.max_bytes / 1e6
+        return self._error(url, f"sends more than {limit:g} MB; nothing of it was taken")
 
     def _json(self, url: str, body: bytes) -> object:
         try:
@@ -256,7 +383,10 @@ class HttpClient:
         return found
 
     def _error(self, url: str, problem: str) -> SourceError:
-        return SourceError(self._source, f"{address(url)} {problem}")
+        text = f"{address(url)} {problem}"
+        for secret in sorted(self._hidden, key=len, reverse=True):
+            text = text.replace(secret, "…")
+        return SourceError(self._source, text)
 
 
 def address(url: str) -> str:
@@ -274,11 +404,62 @@ def _same_site(asked: httpx.URL, following: httpx.URL) -> bool:
     return is_safe and following.scheme in ("http", "https") and following.host == asked.host
 
 
+def _is_open(request: httpx.Request) -> bool:
+    """Whether anybody who asks gets this answer: no key, no session, nothing sent along."""
+    return (
+        request.method == "GET"
+        and not request.url.userinfo
+        and set(request.headers) <= _OPEN_HEADERS | {"if-none-match", "if-modified-since"}
+        and not any(_SECRET_PARAMETER.search(name) for name in request.url.params)
+    )
+
+
+def _secrets(request: httpx.Request) -> Iterator[str]:
+    """What of a request may be a key: a publisher's page or redirect can say it back to us."""
+    for name, value in request.headers.items():
+        if name not in _OPEN_HEADERS and name not in ("content-length", "content-type"):
+            yield value
+            yield from value.split()[1:]  # "Bearer KEY"
+    for name, value in request.url.params.multi_items():
+        if _SECRET_PARAMETER.search(name):
+            yield value
+    yield request.url.password
+
+
+def _may_be_kept(response: httpx.Response) -> bool:
+    said = response.headers.get("cache-control", "").lower()
+    return (
+        not re.search(r"\b(no-store|private)\b", said)
+        and response.headers.get("vary", "").strip() != "*"
+        and "set-cookie" not in response.headers
+    )
+
+
+def _gunzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """A gzip stream unpacked in steps of bounded size: a small answer must not fill the memory at once."""
+    unpack: zlib._Decompress | None = None
+    try:
+        for piece in pieces:
+            rest = piece
+            while rest:
+                if unpack is None or unpack.eof:
+                    unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+                yield unpack.decompress(rest, _STEP_BYTES)
+                # The sum at the end is read last: while output waits, bytes of it are left over.
+                rest = unpack.unused_data if unpack.eof else unpack.unconsumed_tail
+    except zlib.error:
+        what = "sent a damaged compressed answer"
+        raise _AgainError(what) from None
+    if unpack is None or not unpack.eof:
+        what = "sent a compressed answer that breaks off"
+        raise _AgainError(what)
+
+
 def _retry_after(headers: httpx.Headers) -> float | None:
     """Seconds that the publisher asks to wait, from a number or a date; None when it doesn't say."""
     text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}", text, re.ASCII):
-        return float(text)
+    if re.fullmatch(r"\d+", text, re.ASCII):
+        return float(text[:12])  # longer is no time that anybody waits
     until, told = _http_date(text), _http_date(headers.get("date", ""))
     # Both instants are the publisher's: a wrong clock on this side changes nothing.
     return None if until is None or told is None else max(0.0, (until - told).total_seconds())

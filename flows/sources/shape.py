@@ -1,8 +1,10 @@
 """Checks on the shape of a JSON reply: a changed shape is named by field, never guessed around."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 Record = Mapping[str, object]
+
+_MOST_NAMED = 8
 
 
 class ReplyShapeError(Exception):
@@ -14,14 +16,21 @@ def inside(reply: object, *path: str) -> object:
     found = reply
     for depth, name in enumerate(path):
         if not isinstance(found, dict) or name not in found:
-            problem = f"field {'.'.join(path[: depth + 1])} is missing: the reply has another shape"
+            there = f" (there: {_named(found)})" if isinstance(found, dict) and found else ""
+            problem = f"field {'.'.join(path[: depth + 1])} is missing{there}: the reply has another shape"
             raise ReplyShapeError(problem)
         found = found[name]
     return found
 
 
-def records(reply: object, *path: str, fields: Sequence[str]) -> list[Record]:
-    """The list of records under a path, each with the named fields; null is an empty list."""
+def records(
+    reply: object, *path: str, fields: Sequence[str], known: Collection[str] = ()
+) -> list[Record]:
+    """The list of records under a path, each with the named fields; null is an empty list.
+
+    With `known`, all fields that the publisher documents, a missing field is told with the new ones:
+    one of them may be its new name. A new field alone is no fault.
+    """
     found = inside(reply, *path)
     where = ".".join(path)
     if found is None:
@@ -33,6 +42,9 @@ def records(reply: object, *path: str, fields: Sequence[str]) -> list[Record]:
         missing = [name for name in fields if not isinstance(record, dict) or name not in record]
         if missing:
             problem = f"{where} record {number} has no field {', '.join(missing)}"
+            if isinstance(record, dict) and known:
+                new = [name for name in record if name not in known]
+                problem += f" (new: {_named(new) or 'none'})"
             raise ReplyShapeError(problem)
     return found
 
@@ -40,3 +52,8 @@ def records(reply: object, *path: str, fields: Sequence[str]) -> list[Record]:
 def as_text(value: object) -> str:
     """A reply's value as text: null is empty."""
     return "" if value is None else str(value).strip()
+
+
+def _named(names: Collection[object]) -> str:
+    shown = [str(name)[:40] for name in list(names)[:_MOST_NAMED]]
+    return ", ".join(shown) + (" …" if len(names) > _MOST_NAMED else "")

@@ -30,65 +30,66 @@ CITATION_FILE = "sources.csv"
 # Tables of other shapes that live in the same folder and have readers of their own.
 OTHER_TABLES = (CITATION_FILE, "factors.csv", "policy_events.csv")
 
-_TITLES: dict[Kind, str] = {
-    "price": "Snapshot: prices",
-    "trade": "Snapshot: trade volumes",
-    "reference": "Snapshot: production and demand",
-}
-_NAMES: dict[Kind, str] = {
-    "price": "snapshot-prices",
-    "trade": "snapshot-trade",
-    "reference": "snapshot-reference",
-}
-_PATTERNS: dict[Kind, str] = {
-    "price": "prices_*.csv",
-    "trade": "exports_*.csv",
-    "reference": "any other *.csv",
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Files of the snapshot that belong together, under the name of who published their figures."""
+
+    name: str
+    title: str
+    kind: Kind
+    files: tuple[str, ...]
+
+
+SHELVES = (
+    Shelf("ecb_fx", "Exchange rates, yearly", "price", ("fx_yearly.csv",)),
+    Shelf("komis", "KOMIS: oxide prices, monthly", "price", ("prices_monthly.csv",)),
+    Shelf("customs", "China's customs: magnet exports", "trade", ("exports_monthly.csv",)),
+    Shelf("comtrade", "UN Comtrade, yearly", "trade", ("trade_yearly.csv",)),
+    Shelf(
+        "usgs",
+        "USGS: mine output, reserves and prices, yearly",
+        "reference",
+        ("mine_output_yearly.csv", "prices_yearly.csv", "reserves_yearly.csv"),
+    ),
+    Shelf("iea_ev", "IEA: electric vehicles sold", "reference", ("ev_sales_yearly.csv",)),
+    Shelf("wind", "IRENA, GWEC, WWEA: wind power", "reference", ("wind_additions_yearly.csv",)),
+)
+"""Who published what in the snapshot's files; other files of a folder of one's own stand under `folder-…`."""
+
+_FOLDER_TITLES: dict[Kind, str] = {
+    "price": "Your folder: prices",
+    "trade": "Your folder: trade volumes",
+    "reference": "Your folder: other figures",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotSource:
-    """The files of one kind in a folder: prices_*.csv, exports_*.csv, and everything else."""
+    """Some files of a folder, in the one shape of the snapshot."""
 
+    name: str
+    title: str
     kind: Kind
     folder: Traversable
+    files: tuple[str, ...]
 
     @property
-    def name(self) -> str:
-        return _NAMES[self.kind]
-
-    @property
-    def title(self) -> str:
-        return _TITLES[self.kind]
+    def is_live(self) -> bool:
+        return False
 
     def fetch(self, *, now: datetime) -> FetchResult:
         """Every row of every readable file; a file of another shape is refused whole."""
         del now  # files say themselves when they were published
         citations = self._citations()
-        files = sorted(
-            (file for file in self._files() if kind_of(file.name) == self.kind),
-            key=lambda file: file.name,
-        )
         rows: list[RawRow] = []
         problems: list[Problem] = []
-        if not files:
-            problems.append(Problem(self.name, f"no file {_PATTERNS[self.kind]} in the folder"))
-        for file in files:
+        for name in sorted(self.files):
             try:
-                rows += _rows(file)
+                rows += _rows(self.folder / name)
             except TableError as error:
-                problems.append(Problem(file.name, str(error)))
+                problems.append(Problem(name, str(error)))
         return FetchResult(tuple(rows), citations, tuple(problems))
-
-    def _files(self) -> list[Traversable]:
-        try:
-            return [file for file in self.folder.iterdir() if file.name.lower().endswith(".csv")]
-        except OSError as error:
-            problem = (
-                f"the snapshot folder can't be read ({type(error).__name__}); see snapshot_dir"
-            )
-            raise SourceError(self.name, problem) from error
 
     def _citations(self) -> dict[str, Citation]:
         citations: dict[str, Citation] = {}
@@ -116,10 +117,26 @@ def bundled_folder() -> Traversable:
 
 
 def snapshot_sources(folder: Traversable | None = None) -> tuple[SnapshotSource, ...]:
-    """The three sources of a snapshot folder; the bundled one when none is given."""
+    """A source for each publisher whose files are in the folder; the bundled one when none is given.
+
+    Without any file of figures every shelf of the snapshot is opened, so that reading says what is missing.
+    """
     folder = bundled_folder() if folder is None else folder
-    kinds: tuple[Kind, ...] = ("price", "trade", "reference")
-    return tuple(SnapshotSource(kind, folder) for kind in kinds)
+    there = _file_names(folder)
+    shelves = [
+        Shelf(shelf.name, shelf.title, shelf.kind, files)
+        for shelf in SHELVES
+        if (files := tuple(name for name in shelf.files if name in there))
+    ]
+    known = {name for shelf in SHELVES for name in shelf.files}
+    for kind, title in _FOLDER_TITLES.items():
+        files = tuple(name for name in sorted(there - known) if kind_of(name) == kind)
+        if files:
+            shelves.append(Shelf(f"folder-{kind}", title, kind, files))
+    return tuple(
+        SnapshotSource(shelf.name, shelf.title, shelf.kind, folder, shelf.files)
+        for shelf in shelves or SHELVES
+    )
 
 
 def kind_of(file_name: str) -> Kind | None:
@@ -129,6 +146,13 @@ def kind_of(file_name: str) -> Kind | None:
     if file_name.startswith("prices_"):
         return "price"
     return "trade" if file_name.startswith("exports_") else "reference"
+
+
+def _file_names(folder: Traversable) -> set[str]:
+    try:
+        return {file.name for file in folder.iterdir() if file.name.lower().endswith(".csv")}
+    except OSError:
+        return set()  # reading it says so, with the source's name
 
 
 def _rows(file: Traversable) -> Iterator[RawRow]:

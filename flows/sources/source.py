@@ -1,9 +1,11 @@
 """What every source is and hands over: rows nobody has judged, who said them, and what went wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
+
+import pandas as pd
 
 from flows.validation import RawRow
 
@@ -37,7 +39,9 @@ class Problem:
 class FetchResult:
     """What one visit brought home: a part that failed is a problem, and loses no other part."""
 
-    rows: tuple[RawRow, ...]
+    rows: (
+        Sequence[RawRow] | pd.DataFrame
+    )  # a table has columns as in RawRow, where they say anything
     citations: Mapping[str, Citation]  # by source_id
     problems: tuple[Problem, ...] = ()
     not_published: int = 0  # places where the publisher has a row but gives no figure
@@ -52,6 +56,11 @@ class Source(Protocol):
     def title(self) -> str: ...
     @property
     def kind(self) -> Kind: ...
+    @property
+    def is_live(self) -> bool:
+        """Whether the network is asked."""
+        ...
+
     def fetch(self, *, now: datetime) -> FetchResult:
         """Everything the publisher tells at `now`; raises SourceError when nothing can be read."""
         ...

@@ -4,9 +4,19 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    false,
+    inspect,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 
@@ -14,10 +24,91 @@ from flows.errors import DatabaseUnusableError
 from flows.storage.tables import HEAD, writer
 
 BUSY_SECONDS = 30.0
+CONNECT_SECONDS = 10
 MIGRATIONS = Path(__file__).parent / "migrations"
 _NO_URL = (
-    "the database setting is no URL that can be read: use sqlite:////full/path/lodestone.db "
-    "(in a URL with a password, @ : / and % of it are written %40 %3A %2F %25)"
+    "the database setting is no URL that can be read: use sqlite:////full/path/lodestone.db or "
+    "postgresql://user:password@host/name (@ : / and % of the password are written %40 %3A %2F %25)"
+)
+_PSYCOPG = "postgresql+psycopg"
+
+
+class _Mend(NamedTuple):
+    """What an operator can do about an error that has one of these SQLSTATE codes or words."""
+
+    says: str
+    words: tuple[str, ...]
+    states: tuple[str, ...] = ()
+
+
+_NO_TABLES = "has no tables yet; run `lodestone db upgrade`"
+_LOCKED = f"stayed locked for {BUSY_SECONDS:.0f} s; another process holds it"
+_SQLITE_MENDS = (
+    _Mend("can't be written; make the file and its folder writable", ("readonly",)),
+    _Mend("can't be opened; check the folder's permissions and the path", ("unable to open",)),
+    _Mend("is not a database; move the file away or give another path", ("not a database",)),
+    _Mend("is damaged; restore it from a backup", ("malformed",)),
+    _Mend(_LOCKED, ("locked",)),
+    _Mend("the disk is full; make room", ("full",)),
+    _Mend(_NO_TABLES, ("no such table",)),
+)
+# A server that refuses a connection gives no code: there the words have to do. First fit counts.
+_POSTGRESQL_MENDS = (
+    _Mend(_NO_TABLES, (), ("42P01",)),
+    _Mend(_LOCKED, (), ("55P03",)),
+    _Mend("can only be read; give the address of the primary server", (), ("25006",)),
+    _Mend("the server's disk is full; make room", (), ("53100",)),
+    _Mend("two writers stood in each other's way; try again", (), ("40001", "40P01")),
+    _Mend(
+        "the server has no connection left; end others, or raise its limit",
+        ("too many clients", "too many connections", "connection slots"),
+        ("53300",),
+    ),
+    _Mend(
+        "the user may not do this; make it the owner of the database and of the tables in it",
+        ("permission denied for",),
+        ("42501",),
+    ),
+    _Mend(
+        "the server refuses this user with this password; correct the database URL",
+        ("password authentication failed", "no password supplied"),
+    ),
+    _Mend(
+        "the server lets nobody in from here as this user; its pg_hba.conf must allow it",
+        ("no pg_hba.conf entry",),
+    ),
+    _Mend(
+        "the server does not know this user; create it, or correct the database URL",
+        ('role "', "Peer authentication failed", "Ident authentication failed"),
+    ),
+    _Mend(
+        "there is no such database; create it with createdb, or correct the database URL",
+        ('FATAL: database "',),
+    ),
+    _Mend(
+        "the server ended the connection or is starting again; try again in a moment",
+        (
+            "starting up",
+            "shutting down",
+            "recovery mode",
+            "terminating connection",
+            "closed the connection",
+            "connection is lost",
+            "connection is closed",
+        ),
+        ("57P01", "57P02", "57P03"),
+    ),
+    _Mend(
+        "the server can't be reached; check host and port of the database URL, and that it runs",
+        (
+            "Connection refused",
+            "No such file or directory",
+            "failed to resolve host",
+            "timeout expired",
+            "No route to host",
+            "unreachable",
+        ),
+    ),
 )
 
 
@@ -59,9 +150,10 @@ class Database:
         """One transaction: all of it or nothing; `kind` keeps out other writers of that kind."""
         with self._translated(), self._writer.begin() as connection:
             if kind:
-                connection.execute(
-                    select(writer.c.name).where(writer.c.name == kind).with_for_update()
-                )
+                mine = select(writer.c.name).where(writer.c.name == kind)
+                if connection.execute(mine.with_for_update()).first() is None:
+                    message = f"table writer has no row {kind!r}: nothing would keep others out"
+                    raise LookupError(message)
             yield connection
 
     def revision(self) -> str | None:
@@ -77,8 +169,9 @@ class Database:
             current = _revision(connection)
             if current != HEAD:
                 self._migrate(connection, current)
-            # A file that can be read but not written is told here, not with the first alert.
-            connection.execute(update(writer).values(name=writer.c.name))
+            # What can be read but not written is told here, not with the first alert. No row is
+            # touched: on PostgreSQL that would wait for every writer that is at work.
+            connection.execute(update(writer).values(name=writer.c.name).where(false()))
 
     def _migrate(self, connection: Connection, current: str | None) -> None:
         # Alembic takes a fifth of a second to load, and only a first start or a new version needs it.
@@ -105,7 +198,10 @@ class Database:
         except IntegrityError:
             raise  # a broken promise of our own code, not something an operator can mend
         except DBAPIError as error:
-            message = f"{self.place}: {_problem(str(error.orig))}"
+            mends = (
+                _POSTGRESQL_MENDS if self._engine.dialect.name == "postgresql" else _SQLITE_MENDS
+            )
+            message = f"{self.place}: {_problem(error.orig, mends)}"
             raise DatabaseUnusableError(message) from error
 
 
@@ -115,25 +211,32 @@ def open_database(url: str) -> Database:
     Raises DatabaseUnusableError with the path and what to do. Call `upgrade()` before use.
     """
     parsed = _parsed(url)
-    is_sqlite = parsed.get_backend_name() == "sqlite"
-    if is_sqlite:
+    kind = parsed.get_backend_name()
+    if kind == "sqlite":
         _prepare_file(parsed)
-    options: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS}} if is_sqlite else {}
     try:
-        engine = create_engine(parsed, hide_parameters=True, **options)
-    except (ModuleNotFoundError, NoSuchModuleError) as error:
-        message = f"{_place(parsed)}: no driver for this kind of database is installed ({error})"
-        raise DatabaseUnusableError(message) from error
+        engine = create_engine(parsed, hide_parameters=True, **_options(parsed))
+    except (ImportError, NoSuchModuleError) as error:
+        raise DatabaseUnusableError(_no_driver(parsed, error)) from error
     except (ArgumentError, ValueError):
         raise DatabaseUnusableError(_NO_URL) from None
-    if is_sqlite:
+    if engine.dialect.is_async:
+        message = (
+            f"{_place(parsed)}: {parsed.drivername} is for asynchronous programs; use {kind}://"
+        )
+        raise DatabaseUnusableError(message)
+    if kind == "sqlite":
         _teach_sqlite(engine)
+    elif kind == "postgresql":
+        _teach_postgresql(engine)
     database = Database(engine)
     try:
         with database.reading() as connection:
             connection.execute(text("SELECT 1"))
             _revision(connection)
-    except DatabaseUnusableError:
+            if kind == "postgresql":
+                _require_unicode(connection, database.place)
+    except BaseException:
         database.close()
         raise
     return database
@@ -145,10 +248,35 @@ def _parsed(url: str) -> URL:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # the port, for one, must be a number
         raise DatabaseUnusableError(_NO_URL) from None
-    # Written as it is, an @ in a password makes its rest a part of the host's name.
-    if "@" in (parsed.host or ""):
+    # Written as it is, an @ in a password makes its rest a part of the host's name; a NUL ends the
+    # driver's own text half way, and another server than the one that was meant would be asked.
+    if "@" in (parsed.host or "") or "%00" in url:
         raise DatabaseUnusableError(_NO_URL)
+    # Left to itself, SQLAlchemy would look for psycopg2. Hosting services write postgres://.
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername=_PSYCOPG)
     return parsed
+
+
+def _options(url: URL) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": BUSY_SECONDS}}
+    if url.drivername != _PSYCOPG:
+        return {}
+    ours = {"connect_timeout": CONNECT_SECONDS, "application_name": "lodestone"}
+    wanted = {name: value for name, value in ours.items() if name not in url.query}
+    # A worker runs for weeks: a connection that a restarted server has forgotten is made again.
+    return {"pool_pre_ping": True, "connect_args": {**wanted, "client_encoding": "utf8"}}
+
+
+def _no_driver(url: URL, error: Exception) -> str:
+    if url.get_backend_name() == "postgresql":
+        return (
+            f"{_place(url)}: the driver of PostgreSQL is not installed; install Lodestone with its "
+            "extra, pip install 'lodestone[postgres]' (in a checkout: pip install '.[postgres]'), "
+            "and begin the URL with postgresql://"
+        )
+    return f"{_place(url)}: no driver for this kind of database is installed ({error})"
 
 
 def _prepare_file(url: URL) -> None:
@@ -194,6 +322,28 @@ def _teach_sqlite(engine: Engine) -> None:
         )
 
 
+def _teach_postgresql(engine: Engine) -> None:
+    """Instants in UTC, and no wait without end for a writer that hangs."""
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("SET TIME ZONE 'UTC'")
+        cursor.execute(f"SET lock_timeout = {BUSY_SECONDS * 1000:.0f}")
+        cursor.close()
+        connection.commit()
+
+
+def _require_unicode(connection: Connection, place: str) -> None:
+    encoding = connection.execute(text("SHOW server_encoding")).scalar()
+    if encoding != "UTF8":
+        message = (
+            f"{place}: keeps text as {encoding}, which can't hold every name and currency; "
+            "create the database with ENCODING 'UTF8' TEMPLATE template0"
+        )
+        raise DatabaseUnusableError(message)
+
+
 def _switch_to_log(cursor: sqlite3.Cursor) -> None:
     """Switch the file to a write-ahead log; it needs the file alone, and does not wait by itself."""
     for attempt in range(100):
@@ -220,22 +370,21 @@ def _revision(connection: Connection) -> str | None:
 def _place(url: URL) -> str:
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    # Options are left out: a password can be one of them.
-    return url.set(query={}).render_as_string(hide_password=True)
+    shown = url.set(drivername=url.get_backend_name(), query={})
+    # Options are left out, a password can be one of them; but a socket's folder is the address.
+    folder = "" if url.host else url.query.get("host", "")
+    address = f"?host={folder}" if folder else ""
+    return f"{shown.render_as_string(hide_password=True)}{address}"
 
 
-def _problem(detail: str) -> str:
+def _problem(error: BaseException | None, mends: tuple[_Mend, ...]) -> str:
     """What an operator can do about it, with the database's own words."""
-    known = {
-        "readonly": "can't be written; make the file and its folder writable",
-        "unable to open": "can't be opened; check the folder's permissions and the path",
-        "not a database": "is not a database; move the file away or give another path",
-        "malformed": "is damaged; restore it from a backup",
-        "locked": f"stayed locked for {BUSY_SECONDS:.0f} s; another process holds it",
-        "full": "the disk is full; make room",
-        "no such table": "has no tables yet; run `lodestone db upgrade`",
-    }
-    for words, mend in known.items():
-        if words in detail:
-            return f"{mend} ({detail})"
+    said = getattr(getattr(error, "diag", None), "message_primary", None)
+    # The first line: the others repeat the statement, or the same trouble for each address.
+    line = str(said or error).split("\n")[0]
+    detail = " ".join(line.split()).removeprefix("connection failed: ")
+    state = getattr(error, "sqlstate", None)
+    for mend in mends:
+        if state in mend.states or any(words in detail for words in mend.words):
+            return f"{mend.says} ({detail})"
     return detail

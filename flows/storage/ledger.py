@@ -432,6 +432,7 @@ class SqlLedger:
 
     def pause(self, scope: str, until: datetime, reason: str) -> None:
         """Keep a channel (or everything) quiet until then; a longer pause already there stays."""
+        reason = storable(reason)
         with self._database.writing("ledger") as connection:
             mine = outbox_pause.c.scope == scope
             there = connection.execute(select(outbox_pause.c.until).where(mine)).scalar()

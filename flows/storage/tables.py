@@ -20,9 +20,10 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    true,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """Newest revision. Kept here so that a database already there is opened without loading Alembic."""
 
 
@@ -76,6 +77,8 @@ observation = Table(
     Column("raw_value", Text, nullable=False),
     Column("raw_unit", Text, nullable=False),
     Column("note", Text, nullable=False),
+    # Whether the publisher dates the figure; otherwise `known_at` follows from the series' usual lag.
+    Column("is_dated", Boolean, nullable=False, server_default=true()),
     UniqueConstraint("series", "period", "known_at"),
 )
 

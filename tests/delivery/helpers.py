@@ -2,12 +2,10 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from alerts.ledger import NewEntry
 from alerts.lifecycle import Decision
 from alerts.rules import Reading, RuleOptions, Severity
-from flows.storage.database import Database, open_database
 from flows.storage.ledger import SqlLedger
 
 NOON = datetime(2025, 6, 21, 12, tzinfo=UTC)
@@ -83,12 +81,6 @@ def with_chart(decision: Decision):
 
 def nothing(_: Decision):
     return []
-
-
-def new_database(folder: Path) -> Database:
-    database = open_database(f"sqlite:///{folder / 'lodestone.db'}")
-    database.upgrade()
-    return database
 
 
 def record(ledger: SqlLedger, reading: Reading, at: datetime = NOON, compose=compose):

@@ -20,6 +20,7 @@ from alerts.lifecycle import Reason
 from alerts.messages import Message, root_message, transition_reply
 from alerts.rules import Fact, Severity
 from alerts.slack import SlackSender
+from flows.storage.database import open_database
 from flows.storage.ledger import SqlLedger
 from tests.delivery.helpers import (
     NOON,
@@ -29,7 +30,6 @@ from tests.delivery.helpers import (
     clear,
     compose,
     make_reading,
-    new_database,
     record,
     with_chart,
 )
@@ -46,8 +46,8 @@ def slack():
 
 
 @pytest.fixture
-def ledger(tmp_path: Path):
-    with new_database(tmp_path) as database:
+def ledger(database_url: str):
+    with open_database(database_url) as database:
         yield SqlLedger(database)
 
 
@@ -446,7 +446,7 @@ def test_an_alert_that_ends_while_slack_asks_to_wait_is_told_as_one_message(
     at_rest(ledger, slack)
 
 
-def test_a_slack_that_is_away_is_tried_a_few_times_and_nothing_is_lost(ledger, clock, tmp_path):
+def test_a_slack_that_is_away_is_tried_a_few_times_and_nothing_is_lost(ledger, clock):
     with StandIn() as gone:
         address = gone.api_url
     sender = SlackSender(TOKEN, address, timeout_seconds=1)
@@ -650,7 +650,7 @@ from alerts.delivery import deliver
 from alerts.slack import SlackSender
 from flows.storage.database import open_database
 from flows.storage.ledger import SqlLedger
-with open_database("sqlite:///" + sys.argv[1]) as database:
+with open_database(sys.argv[1]) as database:
     sender = SlackSender("xoxb-worker", sys.argv[2], timeout_seconds=5)
     report = deliver(
         SqlLedger(database),
@@ -663,8 +663,8 @@ with open_database("sqlite:///" + sys.argv[1]) as database:
 """
 
 
-def start_worker(folder: Path, slack: StandIn, lease: float = 0.2) -> "subprocess.Popen[str]":
-    arguments = [str(folder / "lodestone.db"), slack.api_url, str(lease)]
+def start_worker(url: str, slack: StandIn, lease: float = 0.2) -> "subprocess.Popen[str]":
+    arguments = [url, slack.api_url, str(lease)]
     root = Path(__file__).parents[2]
     return subprocess.Popen(
         [sys.executable, "-c", WORKER, *arguments],
@@ -697,7 +697,7 @@ def finish(ledger: SqlLedger, slack: StandIn) -> None:
 @pytest.mark.parametrize("applied", [True, False], ids=["after the post", "before the post"])
 @pytest.mark.parametrize("method", ["chat.postMessage", "chat.update", STEPS[2]])
 def test_a_worker_killed_in_the_middle_of_a_request_neither_loses_nor_repeats(
-    ledger, slack, tmp_path, method, applied
+    ledger, slack, database_url, method, applied
 ):
     record(ledger, make_reading(1), compose=with_chart)
     if method == "chat.update":
@@ -709,7 +709,7 @@ def test_a_worker_killed_in_the_middle_of_a_request_neither_loses_nor_repeats(
         os.kill(worker[0].pid, signal.SIGKILL)
 
     slack.fail(method, Fault("lost", applied=applied, hook=kill))
-    worker.append(start_worker(tmp_path, slack))
+    worker.append(start_worker(database_url, slack))
     assert worker[0].wait(timeout=30) == -signal.SIGKILL
     worker[0].communicate()
     finish(ledger, slack)
@@ -729,10 +729,10 @@ def test_a_resolve_while_no_worker_ran_is_told_once(ledger, slack, sender, clock
     assert len(slack.workspace.thread(root.ts)) == 1
 
 
-def test_two_workers_at_once_post_each_alert_once(ledger, slack, tmp_path):
+def test_two_workers_at_once_post_each_alert_once(ledger, slack, database_url):
     for number in range(12):
         record(ledger, make_reading(1, f"s{number}"))
-    workers = [start_worker(tmp_path, slack, lease=30) for _ in range(2)]
+    workers = [start_worker(database_url, slack, lease=30) for _ in range(2)]
     told = [worker.communicate(timeout=60) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], told
     assert sum(int(out) for out, _ in told) == 12

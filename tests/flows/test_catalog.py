@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -145,3 +146,59 @@ def test_a_users_scenario_is_added(tmp_path):
         'export_flow = "export_flow_in_freeze"\nstarts_after_months = 1\nlasts_months = 2\n'
     )
     assert load_catalog(tmp_path).scenarios["short-freeze"].changes[0].lasts_months == 2
+
+
+# --- a catalogue of one's own ------------------------------------------------------------
+
+
+def own_catalog(folder: Path, text: str):
+    (folder / "catalog.toml").write_text(text, encoding="utf-8")
+    return load_catalog(folder)
+
+
+def test_a_series_of_ones_own_is_added_and_a_shipped_one_changes_only_where_it_says_so(tmp_path):
+    found = own_catalog(
+        tmp_path,
+        """
+        [sources.desk]
+        title = "Our price desk"
+        limit_days = 5
+        [series.ndpr_oxide_cn]
+        title = "NdPr oxide, China"
+        unit = "USD/kg"
+        frequency = "day"
+        kind = "price"
+        source = "desk"
+        jump = 1.5
+        [series.dy_oxide_daily]
+        jump = 3
+        [series.china_exports_hs850511_world_t]
+        jump = 9
+        """,
+    )
+    shipped = load_catalog()
+    assert found.series["ndpr_oxide_cn"].max_step_ratio == 1.5
+    assert found.sources["desk"].limit_days == 5
+    for name, jump in (("dy_oxide_daily", 3.0), ("china_exports_hs850511_world_t", 9.0)):
+        assert found.series[name] == replace(shipped.series[name], jump=jump)
+    assert len(found.series) == len(shipped.series) + 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[serie.x]\njump = 2", "serie: there is no such table; known: sources, series, family"),
+        ("series = 3", "series: is a table of tables, written [series.NAME]"),
+        ("[series.dy_oxide_daily]\njum = 2", "series.dy_oxide_daily: jum: there is no such field"),
+        ("[series.dy_oxide_daily]\njump = 0.5", "jump: 0.5 is not a factor above 1, or 0"),
+        ("[series.dy_oxide_daily]\nlag_days = -1", "lag_days: -1 is not 0 or more days"),
+        ("[series.dy_oxide_daily]\nflat_days = -1", "flat_days: -1 is not 0 or more working days"),
+        ("[series.dy_oxide_daily]\nsource = 'desk'", "source: 'desk' is not one of prices"),
+        ("[series.mine]\ntitle = 'x'", "series.mine: missing: unit, frequency, kind, source"),
+    ],
+)
+def test_what_a_catalogue_of_ones_own_gets_wrong_is_named(tmp_path, text, said):
+    with pytest.raises(CatalogError) as caught:
+        own_catalog(tmp_path, text)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("catalog.toml: ")

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from alerts.errors import AlertsError, RuleFileError
 from flows import cli
+from flows.catalog import REFERENCE
 from flows.errors import (
     CatalogError,
     DatabaseUnusableError,
@@ -26,13 +28,19 @@ HEAVY = ("prefect", "pandas", "numpy", "matplotlib", "sqlalchemy", "pydantic", "
 
 
 @pytest.fixture(autouse=True)
-def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _own_home(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    lend_service_database: Callable[[], AbstractContextManager[str]],
+) -> Iterator[None]:
     for name in list(os.environ):
         if name.startswith("LODESTONE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("LODESTONE_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    yield
+    with lend_service_database() as url:
+        monkeypatch.setenv("LODESTONE_DATABASE_URL", url)
+        yield
     # Commands send logs to the stderr of their test, which is closed by the next one.
     logger = logging.getLogger("lodestone")
     logger.handlers[:] = []
@@ -148,7 +156,8 @@ def test_a_day_that_has_not_come_is_refused(capsys):
     assert "has not come yet" in capsys.readouterr().err
 
 
-def test_db_upgrade_says_where_the_database_stands(capsys, tmp_path):
+def test_db_upgrade_says_where_the_database_stands(capsys, tmp_path, monkeypatch):
+    monkeypatch.delenv("LODESTONE_DATABASE_URL")
     assert cli.main(["db", "upgrade", "--json"]) == 0
     found = answer(capsys)
     assert found["database"] == str(tmp_path / "home" / "lodestone.db")
@@ -158,20 +167,89 @@ def test_db_upgrade_says_where_the_database_stands(capsys, tmp_path):
 def test_ingest_counts_rows_and_the_second_time_finds_nothing_new(capsys):
     assert cli.main(["ingest", "--json"]) == 0
     first = answer(capsys)["sources"]
-    assert {one["source"] for one in first} == {
-        "snapshot-prices",
-        "snapshot-trade",
-        "snapshot-reference",
-    }
+    assert [one["source"] for one in first] == [
+        "ecb_fx",
+        "komis",
+        "customs",
+        "usgs",
+        "iea_ev",
+        "wind",
+    ]
+    counts = ("new", "revised", "unchanged", "quarantined")
+    for one in first:
+        assert one.keys() == {"source", "read", *counts, "newest_period", "age_days"}
+        assert one["read"] == sum(one[name] for name in counts)
     assert all(one["new"] > 0 and one["quarantined"] == 0 for one in first)
     assert cli.main(["ingest", "--json"]) == 0
-    assert all(one["new"] == one["revised"] == 0 for one in answer(capsys)["sources"])
+    second = answer(capsys)["sources"]
+    assert all(one["new"] == one["revised"] == 0 for one in second)
+    assert [one["read"] for one in second] == [one["read"] for one in first]
+
+
+def test_a_refused_row_is_told_kept_and_found_again(capsys, tmp_path, monkeypatch):
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    shipped = REFERENCE / "snapshot"
+    (folder / "sources.csv").write_bytes((shipped / "sources.csv").read_bytes())
+    head = (shipped / "prices_monthly.csv").read_text(encoding="utf-8").splitlines()[:3]
+    bad = "dy_oxide_month_end,2025-13,abc,USD/kg,,2025-12-31,KOMIS_LOONG,medium,"
+    (folder / "prices_monthly.csv").write_text("\n".join([*head, bad, ""]), encoding="utf-8")
+    monkeypatch.setenv("LODESTONE_SNAPSHOT_DIR", str(folder))
+    assert cli.main(["ingest"]) == 0
+    told = capsys.readouterr().out
+    assert "komis: 3 rows read: 2 new, 0 revised, 0 unchanged, 1 quarantined" in told
+    assert (
+        "prices_monthly.csv row 4: period: '2025-13' is not in the calendar; value: 'abc'" in told
+    )
+    assert cli.main(["data", "quarantine", "--json"]) == 0
+    found = answer(capsys)
+    assert found["total"] == 1
+    assert (found["rows"][0]["file"], found["rows"][0]["row"]) == ("prices_monthly.csv", 4)
+    assert found["rows"][0]["raw"] == bad
+    assert cli.main(["data", "quarantine", "usgs"]) == 0
+    assert "no row of usgs was turned away" in capsys.readouterr().out
+
+
+def test_a_history_is_printed_as_it_was_known_on_a_day(capsys):
+    cli.main(["ingest"])
+    capsys.readouterr()
+    assert (
+        cli.main(["data", "history", "mine_output_nigeria", "--known-at", "2025-06-21", "--json"])
+        == 0
+    )
+    then = answer(capsys)
+    assert (then["unit"], then["known_at"]) == ("t REO", "2025-06-21T23:59:59+00:00")
+    assert {row["period"]: row["value"] for row in then["rows"]}["2024-01-01"] == 13000
+    assert cli.main(["data", "history", "mine_output_nigeria", "--json"]) == 0
+    now = answer(capsys)
+    assert {row["period"]: row["value"] for row in now["rows"]}["2024-01-01"] == 1500
+    assert cli.main(["data", "history", "dy_oxide", "--known-at", "2013-05-15"]) == 0
+    shown = capsys.readouterr().out
+    assert "dy_oxide, USD/kg, as known on 2013-05-15 23:59 UTC" in shown
+    assert "2013-04-01" in shown
+    assert "2013-05-01" not in shown
+    assert cli.main(["data", "history", "dy_oxid"]) == 2
+
+
+def test_the_state_of_the_figures_is_told_with_ages_and_gaps(capsys):
+    assert cli.main(["data", "status"]) == 0
+    assert "nothing is kept yet: lodestone ingest" in capsys.readouterr().out
+    cli.main(["ingest"])
+    capsys.readouterr()
+    assert cli.main(["data", "status", "--json"]) == 0
+    found = answer(capsys)
+    assert {group["group"] for group in found["groups"]} >= {"prices", "trade", "reference"}
+    exports = next(one for one in found["series"] if one["series"] == "cn_magnet_exports")
+    assert exports["next_expected"] == "2025-12-20"
+    assert {visit["source"] for visit in found["visits"]} >= {"komis", "customs", "usgs"}
+    assert cli.main(["data", "status"]) == 0
+    assert "STALE  China's magnet exports (customs)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "nearest"),
     [
-        (["ingest", "snapshot-prizes"], "snapshot-prices"),
+        (["ingest", "custom"], "customs"),
         (["forecast", "dy_oxid"], "dy_oxide"),
         (["outlook", "india-ndfed"], "india-ndfeb"),
         (["outlook", "--scenario", "licence-freze"], "licence-freeze"),

@@ -15,6 +15,7 @@ from flows import artifacts, pipeline, steps
 from flows.errors import SourceError, UsageError
 from flows.launcher import POOL, PULSE, read_deployments
 from flows.settings import Settings
+from flows.validation import RejectedRow
 from flows.wiring import build
 from forecasting.results import Score, SeriesForecast
 
@@ -152,17 +153,15 @@ def test_a_pulse_runs_every_step_in_order_and_records_it(calls, tmp_path):
         "deliver",
         "report",
     ]
-    assert [call.split()[1] for call in calls if call.startswith("ingest")] == [
-        "price",
-        "trade",
-        "reference",
-    ]
+    kinds = [call.split()[1] for call in calls if call.startswith("ingest")]
+    assert kinds == sorted(kinds, key=["price", "trade", "reference"].index)
+    assert set(kinds) == {"price", "trade", "reference"}
     run = last_run(tmp_path)
     assert [step.name for step in run.steps] == ORDER
     assert run.book == "as-of 2025-06-21"
     assert run.as_of == datetime(2025, 6, 21, 23, 59, 59, tzinfo=UTC)
     assert run.finished_at is not None
-    assert run.steps[0].counts["new"] == 3
+    assert run.steps[0].counts["new"] == 3 * kinds.count("price")
 
 
 def test_every_step_gets_the_id_of_the_pulse_and_a_run_by_hand_its_own(calls, tmp_path):
@@ -198,7 +197,7 @@ def test_a_source_that_fails_stops_neither_the_other_sources_nor_the_pulse(calls
         return steps.IngestReport((steps.SourceReport(sources[0], error=error),))
 
     monkeypatch.setattr(steps, "ingest", half)
-    monkeypatch.setattr(steps, "source_names", lambda *_, **__: ("first", "second"))
+    monkeypatch.setattr(steps, "chosen_sources", lambda *_, **__: ("first", "second"))
     with pytest.raises(pipeline.StepsFailedError, match="ingest-prices: first: no answer"):
         pipeline.pulse.fn(as_of=DAY)
     assert calls[:2] == ["ingest price first", "ingest price second"]
@@ -215,7 +214,7 @@ def test_only_fetching_is_tried_again_and_with_jitter():
 
 
 def test_a_source_error_reaches_prefect_so_that_it_tries_again(calls, monkeypatch):
-    failed = steps.IngestReport((steps.SourceReport("komis", error="no answer"),))
+    failed = steps.IngestReport((steps.SourceReport("komis", error="no answer", is_unread=True),))
     monkeypatch.setattr(steps, "ingest", lambda *_: failed)
     with pytest.raises(SourceError, match="komis: no answer"):
         pipeline.fetch_source.fn("price", "komis", DAY, True)
@@ -234,20 +233,35 @@ def test_only_a_publishers_failure_is_tried_again(error, is_retried):
     assert is_worth_it(pipeline.fetch_source, None, Failed(data=error)) is is_retried
 
 
-@pytest.mark.parametrize("name", ["snapshot-price", "snapshot-trade"])
+@pytest.mark.parametrize("name", ["komi", "customs"])
 def test_a_mistyped_source_or_one_of_another_kind_is_named_before_any_is_asked(calls, name):
     with pytest.raises(UsageError, match=f"there is no price source '{name}'"):
-        pipeline.ingest_prices.fn(as_of=DAY, sources=("snapshot-prices", name))
+        pipeline.ingest_prices.fn(as_of=DAY, sources=("komis", name))
     assert calls == []
 
 
 def test_what_half_a_visit_brought_is_kept_and_its_problem_still_fails_the_step(calls, monkeypatch):
     half = steps.SourceReport("komis", read=5, new=5, error="Dy: no answer")
     monkeypatch.setattr(steps, "ingest", lambda *_: steps.IngestReport((half,)))
-    monkeypatch.setattr(steps, "source_names", lambda *_, **__: ("komis",))
+    monkeypatch.setattr(steps, "chosen_sources", lambda *_, **__: ("komis",))
     assert pipeline.fetch_source.fn("price", "komis", DAY, True) == half
     with pytest.raises(pipeline.StepsFailedError, match="komis: Dy: no answer"):
         pipeline.ingest_prices.fn(as_of=DAY)
+
+
+def test_a_publisher_that_gave_nothing_leaves_the_account_of_its_bundled_figures(
+    calls, monkeypatch
+):
+    bundled = steps.SourceReport("komis", read=5, unchanged=5, error="no answer", is_unread=True)
+    monkeypatch.setattr(steps, "ingest", lambda *_: steps.IngestReport((bundled,)))
+    monkeypatch.setattr(steps, "chosen_sources", lambda *_, **__: ("komis",))
+    seen = []
+    monkeypatch.setattr(pipeline, "_publish", lambda found: seen.extend(found))
+    with pytest.raises(pipeline.StepsFailedError, match="komis: no answer"):
+        pipeline.ingest_prices.fn(as_of=DAY, live=True)
+    table, page = seen
+    assert (table.table[0]["rows read"], table.table[0]["problem"]) == ("5", "no answer")
+    assert page.key == "quarantine-price"
 
 
 # --- artifacts ---------------------------------------------------------------------
@@ -313,3 +327,37 @@ def test_a_failing_source_is_told_beside_the_others():
 
 def test_no_open_incident_is_said_in_words():
     assert artifacts.incidents_table([]).table == ({"headline": "No open incident."},)
+
+
+def refused(**changes: Any) -> RejectedRow:
+    values = {
+        "source": "komis",
+        "file": "Dy",
+        "row": 7,
+        "raw": '{"x": 1}',
+        "reason": "value: is empty",
+    }
+    return RejectedRow(**(values | changes))
+
+
+def test_refused_rows_are_shown_with_the_reason_and_their_text_stays_text():
+    hostile = refused(
+        file="a|b.csv", reason="value: '[click](http://x) <b>`'", raw="a|`b`\n<script>"
+    )
+    source = steps.SourceReport("komis", read=30, quarantined=30, samples=(hostile,))
+    page = artifacts.quarantine_page("price", [source], source.samples)
+    (row,) = [line for line in page.markdown.splitlines() if line.startswith("| komis")]
+    assert row == (
+        "| komis | a\\|b.csv | 7 | value: '\\[click](http://x) &lt;b>\\`' | `a\\|'b' <script>` |"
+    )
+    assert "29 more: `lodestone data quarantine`" in page.markdown
+
+
+def test_a_run_without_refused_rows_says_so_and_lists_gaps():
+    source = steps.SourceReport(
+        "komis", read=3, new=3, gaps=("nd: 2 of 3 periods; missing 2026-08",)
+    )
+    page = artifacts.quarantine_page("price", [source], ())
+    assert "every row that was read is kept" in page.markdown
+    assert "- komis: nd: 2 of 3 periods; missing 2026-08" in page.markdown
+    assert page.key == "quarantine-price"

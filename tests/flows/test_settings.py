@@ -46,6 +46,9 @@ def test_models_can_be_listed_in_a_variable():
         pytest.param(
             'slack_token = "xoxb-secret"\n', "belongs in the environment", id="secret in a file"
         ),
+        pytest.param(
+            'comtrade_key = "xoxb-secret"\n', "LODESTONE_COMTRADE_KEY", id="key in a file"
+        ),
     ],
 )
 def test_a_settings_file_is_refused_with_the_place(tmp_path, text, says):
@@ -62,6 +65,57 @@ def test_the_token_does_not_show_in_a_printout():
     assert "xoxb-secret" not in repr(settings) + str(settings)
 
 
+def test_a_key_for_trade_figures_is_read_and_does_not_show_in_a_printout():
+    settings = load_settings({"LODESTONE_COMTRADE_KEY": "0123456789abcdef"})
+    assert settings.comtrade_key.get_secret_value() == "0123456789abcdef"
+    assert "0123456789abcdef" not in repr(settings) + str(settings)
+
+
 def test_a_variable_set_to_nothing_is_not_set(tmp_path):
     empty = {"LODESTONE_HOME": "", "LODESTONE_PREFECT_PORT": " ", "LODESTONE_CONFIG_DIR": ""}
     assert load_settings(empty, tmp_path / "none.toml") == load_settings({}, tmp_path / "none.toml")
+
+
+def test_what_the_suite_is_told_is_no_setting_of_the_service():
+    settings = load_settings({"LODESTONE_TEST_DATABASE": "postgresql", "LODESTONE_SEED": "7"})
+    assert settings.seed == 7
+
+
+def test_keys_of_declared_sources_come_from_the_environment_by_name():
+    settings = load_settings({"LODESTONE_KEY_VENDOR": " hunter2 ", "LODESTONE_KEY_Smm": "x"})
+    assert {name: key.get_secret_value() for name, key in settings.keys.items()} == {
+        "vendor": "hunter2",
+        "smm": "x",
+    }
+    assert "hunter2" not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        pytest.param(
+            {"LODESTONE_KEYS": "hunter2"}, r"LODESTONE_KEYS.*LODESTONE_KEY_<NAME>", id="all in one"
+        ),
+        pytest.param(
+            {"LODESTONE_KEY_": "hunter2"}, "the name of a source must follow", id="no name"
+        ),
+        pytest.param(
+            {"LODESTONE_KEY_SMM": "hunter2", "LODESTONE_KEY_smm": "other"},
+            "is set twice",
+            id="twice",
+        ),
+    ],
+)
+def test_a_key_that_has_no_name_of_its_own_is_refused_without_being_repeated(environ, says):
+    with pytest.raises(SettingsError, match=says) as caught:
+        load_settings(environ)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ['key_vendor = "hunter2"\n', '[keys]\nvendor = "hunter2"\n'])
+def test_a_key_in_a_settings_file_is_refused_without_being_repeated(tmp_path, text):
+    file = tmp_path / "lodestone.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match="belongs in the environment") as caught:
+        load_settings({}, file)
+    assert "hunter2" not in str(caught.value)

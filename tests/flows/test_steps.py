@@ -2,8 +2,9 @@
 
 import csv
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +18,8 @@ from flows.errors import LodestoneError, SettingsError, SourceError
 from flows.known import source_states
 from flows.report import render
 from flows.settings import load_settings
+from flows.sources import Citation, FetchResult
+from flows.validation import RawRow
 from flows.wiring import build
 from forecasting.results import quantile
 from tests.slack_standin import StandIn
@@ -30,13 +33,40 @@ QUICK = {
 MARCH, JUNE = date(2025, 3, 15), date(2025, 6, 21)
 
 
-def open_service(home: Path, **variables: str) -> steps.Service:
+Lend = Callable[[], AbstractContextManager[str]]
+Open = Callable[..., steps.Service]
+
+
+def quick_service(home: Path, **variables: str) -> steps.Service:
     return build(
         load_settings({**QUICK, "LODESTONE_HOME": str(home), **variables}, home / "none.toml")
     )
 
 
-def with_rules(home: Path, text: str) -> steps.Service:
+@contextmanager
+def opener(lend: Lend) -> Iterator[Open]:
+    """Opens services; those of one home share one database, which ends with the last of them."""
+    with ExitStack() as databases, ExitStack() as services:
+        urls: dict[Path, str] = {}
+
+        def open_service(home: Path, **variables: str) -> steps.Service:
+            if home not in urls:
+                urls[home] = databases.enter_context(lend())
+            given = {"LODESTONE_DATABASE_URL": urls[home], **variables}
+            service = quick_service(home, **given)
+            services.callback(service.close)
+            return service
+
+        yield open_service
+
+
+@pytest.fixture
+def open_service(lend_service_database: Lend) -> Iterator[Open]:
+    with opener(lend_service_database) as opened:
+        yield opened
+
+
+def with_rules(open_service: Open, home: Path, text: str) -> steps.Service:
     """The service of a home, with a rule file of the user's."""
     config = home / "config"
     config.mkdir()
@@ -52,22 +82,22 @@ def run_all(service: steps.Service, at: steps.Moment) -> steps.AlertsReport:
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[steps.Service]:
-    opened = open_service(tmp_path)
-    yield opened
-    opened.close()
+def service(open_service: Open, tmp_path: Path) -> steps.Service:
+    return open_service(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[steps.Service]:
+def past(
+    lend_service_database: Lend, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[steps.Service]:
     """A service that has looked at March and June 2025."""
-    opened = open_service(tmp_path_factory.mktemp("past"))
-    for day in (MARCH, JUNE):
-        at = steps.moment(opened, day, live=False)
-        steps.ingest(opened, at)
-        run_all(opened, at)
-    yield opened
-    opened.close()
+    with opener(lend_service_database) as open_service:
+        opened = open_service(tmp_path_factory.mktemp("past"))
+        for day in (MARCH, JUNE):
+            at = steps.moment(opened, day, live=False)
+            steps.ingest(opened, at)
+            run_all(opened, at)
+        yield opened
 
 
 def open_types(service: steps.Service, day: date) -> dict[tuple[str, str], State]:
@@ -140,7 +170,7 @@ def test_what_became_known_later_changes_nothing_in_the_past(past):
 def _observations(service: steps.Service):
     from flows.validation import validate
 
-    (source,) = [s for s in service.open_sources(False) if s.name == "snapshot-prices"]
+    (source,) = [s for s in service.open_sources(False) if s.name == "komis"]
     fetched = source.fetch(now=service.clock())
     return validate(
         source.name,
@@ -164,7 +194,30 @@ def test_reading_the_same_figures_again_writes_nothing(service):
         assert report.error == ""
 
 
-def test_a_row_without_a_source_is_turned_away_by_name_and_the_rest_lands(tmp_path):
+def test_the_whole_way_from_figure_to_message_is_gone_on_every_database(database_url, tmp_path):
+    with StandIn() as slack:
+        service = quick_service(
+            tmp_path,
+            LODESTONE_DATABASE_URL=database_url,
+            LODESTONE_SLACK_TOKEN="xoxb-test",
+            LODESTONE_SLACK_BASE_URL=slack.api_url,
+        )
+        at = steps.moment(service, JUNE, live=False)
+        first, second = steps.ingest(service, at), steps.ingest(service, at)
+        reasons = [{d.reason for d in run_all(service, at).decisions} for _ in range(2)]
+        found = open_types(service, JUNE)
+        sent = [steps.deliver(service, at).sent for _ in range(2)]
+        service.close()
+    assert first.counts["new"] > 500
+    assert (second.counts["new"], second.counts["revised"]) == (0, 0)
+    assert Reason.OPENED in reasons[0]
+    assert reasons[1] <= {Reason.ALREADY_EVALUATED, Reason.KEPT_LAST}
+    assert found["volume_drop", "cn_magnet_exports"] is State.FIRING
+    assert len(slack.calls("chat.postMessage")) == len(found)
+    assert (sent[0] >= len(found), sent[1]) == (True, 0)
+
+
+def test_a_row_without_a_source_is_turned_away_by_name_and_the_rest_lands(open_service, tmp_path):
     folder = tmp_path / "snapshot"
     shutil.copytree(Path(str(REFERENCE)) / "snapshot", folder)
     prices = folder / "prices_monthly.csv"
@@ -175,7 +228,6 @@ def test_a_row_without_a_source_is_turned_away_by_name_and_the_rest_lands(tmp_pa
         csv.writer(file).writerows(rows)
     service = open_service(tmp_path / "home", LODESTONE_SNAPSHOT_DIR=str(folder))
     report = steps.ingest(service, steps.moment(service, None, live=False), "price")
-    service.close()
     assert report.counts["quarantined"] == 1
     assert report.counts["new"] > 300
     assert any(
@@ -197,6 +249,148 @@ def test_one_source_that_fails_never_stops_the_others(service):
     assert sum(one.new for one in report.sources) > 500
 
 
+@dataclass(frozen=True)
+class Publisher:
+    """A publisher on the network, with rows of its own or nothing at all."""
+
+    name: str
+    rows: tuple[RawRow, ...] = ()
+    error: str = ""
+    title: str = "A publisher"
+    kind: str = "price"
+    is_live: bool = True
+
+    def fetch(self, *, now: datetime) -> FetchResult:
+        if self.error:
+            raise SourceError(self.name, self.error)
+        return FetchResult(
+            self.rows, {"LIVE": Citation("LIVE", "Live", "https://x.example", "", "")}
+        )
+
+
+def make_raw(**changes: object) -> RawRow:
+    row = RawRow(
+        file="reply",
+        row=1,
+        raw="{}",
+        series="dy_oxide_daily",
+        period="2026-10-01",
+        value="230",
+        unit="USD/kg",
+        source_id="LIVE",
+        confidence="medium",
+    )
+    return replace(row, **changes)
+
+
+def test_a_publisher_is_accounted_for_once_with_its_bundled_figures_and_its_own(service):
+    own = Publisher("komis", (make_raw(), make_raw(row=2, period="2026-10-02", value="x")))
+    opened = replace(service, open_sources=lambda live: (*service.open_sources(False), own))
+    at = steps.moment(service, None, live=True)
+    (bundled,) = steps.ingest(service, at, sources=["komis"]).sources
+    (both,) = steps.ingest(opened, at, sources=["komis"]).sources
+    assert (both.read, both.new, both.quarantined) == (bundled.read + 2, 1, 1)
+    assert both.unchanged == bundled.read
+    assert both.newest_period == date(2026, 10, 1)
+    assert [row.reason for row in both.samples] == ["value: 'x' is not a number"]
+
+
+def test_a_publisher_that_is_silent_leaves_its_bundled_figures_and_is_worth_another_visit(service):
+    own = Publisher("komis", error="answers HTTP 503")
+    opened = replace(service, open_sources=lambda live: (*service.open_sources(False), own))
+    (both,) = steps.ingest(
+        opened, steps.moment(service, None, live=True), sources=["komis"]
+    ).sources
+    assert both.read > 300
+    assert both.is_unread
+    assert both.error == "answers HTTP 503"
+
+
+def test_a_price_in_yuan_is_converted_at_the_rate_of_its_day_that_was_read_before(service):
+    per_eur = {"usd": "1.08", "cny": "7.56"}
+    rates = Publisher(
+        "ecb_fx",
+        tuple(
+            make_raw(row=at, series=f"{code}_per_eur", unit=f"{code.upper()}/EUR", value=value)
+            for at, (code, value) in enumerate(per_eur.items(), 1)
+        ),
+    )
+    yuan = make_raw(value="1640000", unit="CNY/t incl. VAT", period="2026-10-05")
+    late = make_raw(row=2, value="1650000", unit="CNY/t incl. VAT", period="2026-10-20")
+    opened = replace(
+        service, open_sources=lambda live: (rates, Publisher("csv_drop.smm", (yuan, late)))
+    )
+    report = steps.ingest(opened, steps.moment(service, None, live=True))
+    (row,) = steps.history_rows(service, "dy_oxide_daily", steps.moment(service, None, live=False))
+    assert row.value == pytest.approx(1640 / 7.0)
+    assert (row.raw_value, row.raw_unit, row.was_converted) == ("1640000", "CNY/t incl. VAT", True)
+    assert "2026-10-01" in row.note
+    # Nineteen days after the last rate, and no yearly one was read.
+    (refused,) = report.sources[1].samples
+    assert "no CNY/USD rate is known within 7 days before 2026-10-20" in refused.reason
+    assert "lodestone ingest ecb_fx --live" in refused.reason
+
+
+def test_a_price_before_the_daily_rates_is_as_good_as_a_yearly_mean(service):
+    at = steps.moment(service, None, live=False)
+    steps.ingest(service, at, sources=["ecb_fx"])
+    yuan = make_raw(
+        series="dy_oxide_daily", value="1640000", unit="CNY/t incl. VAT", period="2024-10-07"
+    )
+    opened = replace(service, open_sources=lambda live: (Publisher("csv_drop.smm", (yuan,)),))
+    steps.ingest(opened, at)
+    (row,) = steps.history_rows(service, "dy_oxide_daily", at)
+    assert row.value == pytest.approx(1640 / 7.197)
+    assert row.confidence == "background"
+
+
+def test_the_name_before_the_dot_stands_for_every_source_of_that_door(service):
+    drops = [Publisher(f"csv_drop.{name}", (make_raw(),)) for name in ("one", "two")]
+    opened = replace(service, open_sources=lambda live: (*service.open_sources(False), *drops))
+    at = steps.moment(service, None, live=True)
+    assert [it.source for it in steps.ingest(opened, at, sources=["csv_drop"]).sources] == [
+        "csv_drop.one",
+        "csv_drop.two",
+    ]
+
+
+def test_a_group_that_only_the_network_fills_is_watched_from_its_first_figure_on(service):
+    now = steps.moment(service, None, live=True)
+    assert "comtrade" not in source_states(service, now)
+    volume = make_raw(
+        series="china_exports_hs850511_world_t", period="2026-03", unit="kg", value="5200000"
+    )
+    opened = replace(
+        service, open_sources=lambda live: (Publisher("comtrade", (volume,), kind="trade"),)
+    )
+    steps.ingest(opened, now)
+    state = source_states(service, now)["comtrade"]
+    assert state.newest_period == date(2026, 3, 1)
+    # March and 75 days: known from 14 June on, and stale 150 days later.
+    assert state.newest_known_at == datetime(2026, 6, 14, 12, tzinfo=UTC)
+    assert not state.is_stale(datetime(2026, 11, 11, tzinfo=UTC))
+    assert state.is_stale(datetime(2026, 11, 13, tzinfo=UTC))
+
+
+def test_the_status_says_age_gaps_and_what_is_next(service):
+    at = steps.moment(service, None, live=False)
+    empty = steps.data_status(service, at)
+    assert empty.series == ()
+    assert all(group.is_stale for group in empty.groups)
+    steps.ingest(service, at)
+    found = steps.data_status(service, at)
+    by_name = {one.series: one for one in found.series}
+    exports = by_name["cn_magnet_exports"]
+    assert (exports.newest_period, exports.next_expected) == (date(2025, 10, 1), date(2025, 12, 20))
+    assert exports.missing > 0
+    assert by_name["dy_oxide_month_end"].missing == 0
+    assert {visit.source for visit in found.visits} == set(steps.source_names(service, False))
+    then = steps.data_status(service, steps.moment(service, JUNE, live=False))
+    in_june = {one.series: one for one in then.series}
+    assert in_june["cn_magnet_exports"].newest_period == date(2025, 5, 1)
+    assert in_june["cn_magnet_exports"].vintages < exports.vintages
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -204,7 +398,7 @@ def test_one_source_that_fails_never_stops_the_others(service):
             lambda s, at: steps.ingest(s, at, sources=["kommis"]), "no source 'kommis'", id="source"
         ),
         pytest.param(
-            lambda s, at: steps.ingest(s, at, sources=["komis"]), "add --live", id="a live one"
+            lambda s, at: steps.ingest(s, at, sources=["comtrade"]), "add --live", id="a live one"
         ),
         pytest.param(
             lambda s, at: steps.forecast(s, at, ["dy"], run_id="r"), "no series 'dy'", id="series"
@@ -241,13 +435,15 @@ def test_a_series_without_figures_says_how_many_it_needs(service):
         pytest.param("LODESTONE_MODELS", "profet", "unknown model profet; known: ", id="model"),
     ],
 )
-def test_a_setting_that_leads_nowhere_is_refused_at_start_by_name(tmp_path, variable, value, says):
+def test_a_setting_that_leads_nowhere_is_refused_at_start_by_name(
+    open_service, tmp_path, variable, value, says
+):
     with pytest.raises(SettingsError, match=says) as caught:
         open_service(tmp_path, **{variable: value})
     assert variable in str(caught.value)
 
 
-def test_a_slack_address_that_is_none_is_refused_without_showing_the_token(tmp_path):
+def test_a_slack_address_that_is_none_is_refused_without_showing_the_token(open_service, tmp_path):
     with pytest.raises(SettingsError, match="LODESTONE_SLACK_BASE_URL") as caught:
         open_service(
             tmp_path, LODESTONE_SLACK_TOKEN="xoxb-secret", LODESTONE_SLACK_BASE_URL="slack"
@@ -258,7 +454,7 @@ def test_a_slack_address_that_is_none_is_refused_without_showing_the_token(tmp_p
 # --- alerts and delivery ---------------------------------------------------------------
 
 
-def test_an_incident_opens_is_edited_in_place_and_resolves_in_its_thread(tmp_path):
+def test_an_incident_opens_is_edited_in_place_and_resolves_in_its_thread(open_service, tmp_path):
     with StandIn() as slack:
         service = open_service(
             tmp_path, LODESTONE_SLACK_TOKEN="xoxb-test", LODESTONE_SLACK_BASE_URL=slack.api_url
@@ -270,14 +466,15 @@ def test_an_incident_opens_is_edited_in_place_and_resolves_in_its_thread(tmp_pat
             report = steps.deliver(service, at)
             assert report.counts["dead"] == report.counts["pending"] == 0
         drops = [i for i in service.ledger.incidents("live") if i.type == "volume_drop"]
-        service.close()
         roots = [m for m in slack.workspace.messages if m.thread_ts is None]
     assert [i.state for i in drops] == [State.RESOLVED]
     (root,) = [m for m in roots if "rare-earth magnets" in m.text]
     assert "Resolved" in root.text
 
 
-def test_every_open_incident_has_exactly_one_root_message_however_often_it_runs(tmp_path):
+def test_every_open_incident_has_exactly_one_root_message_however_often_it_runs(
+    open_service, tmp_path
+):
     with StandIn() as slack:
         service = open_service(
             tmp_path, LODESTONE_SLACK_TOKEN="xoxb-test", LODESTONE_SLACK_BASE_URL=slack.api_url
@@ -287,7 +484,6 @@ def test_every_open_incident_has_exactly_one_root_message_however_often_it_runs(
         for _ in range(2):
             alerts = run_all(service, at)
             steps.deliver(service, at)
-        service.close()
         posts = slack.calls("chat.postMessage")
     assert len(alerts.incidents) >= 2
     assert len(posts) == len(alerts.incidents)
@@ -309,39 +505,35 @@ def test_without_a_token_every_message_waits_and_that_is_said(past):
     assert any("LODESTONE_SLACK_TOKEN is not set" in line for line in report.lines())
 
 
-def test_an_incident_whose_rule_is_gone_is_withdrawn(tmp_path):
+def test_an_incident_whose_rule_is_gone_is_withdrawn(open_service, tmp_path):
     service = open_service(tmp_path)
     at = steps.moment(service, JUNE, live=False)
     steps.ingest(service, at)
     before = run_all(service, at)
-    fewer = with_rules(tmp_path, "[rules.magnet-exports-drop]\nenabled = false\n")
+    fewer = with_rules(open_service, tmp_path, "[rules.magnet-exports-drop]\nenabled = false\n")
     after = steps.raise_alerts(fewer, at, run_id="later")
-    fewer.close()
-    service.close()
     assert any(i.type == "volume_drop" for i in before.incidents)
     assert not any(i.type == "volume_drop" for i in after.incidents)
     assert Reason.WITHDRAWN in {d.reason for d in after.decisions}
 
 
-def test_an_old_projection_is_not_judged_as_todays(tmp_path):
+def test_an_old_projection_is_not_judged_as_todays(open_service, tmp_path):
     service = open_service(tmp_path)
     june = steps.moment(service, JUNE, live=False)
     steps.ingest(service, june)
     run_all(service, june)
     later = steps.moment(service, date(2026, 2, 20), live=False)
     report = steps.raise_alerts(service, later, run_id="later")
-    service.close()
     assert not any(i.type == "shortfall" for i in report.incidents)
     assert any("did not judge india-ndfeb" in line for line in report.unjudged)
 
 
-def test_a_forecast_that_has_not_seen_the_newest_price_does_not_speak(tmp_path):
+def test_a_forecast_that_has_not_seen_the_newest_price_does_not_speak(open_service, tmp_path):
     service = open_service(tmp_path)
     june = steps.moment(service, JUNE, live=False)
     steps.ingest(service, june)
     steps.forecast(service, june, run_id="june")
     later = steps.stored_forecasts(service, steps.moment(service, date(2025, 9, 5), live=False))
-    service.close()
     assert "dy_oxide" not in {one.series for one in later.forecasts}
     assert (
         later.refused["dy_oxide"] == "the last forecast saw data to 2025-05-01, known is 2025-08-01"
@@ -349,7 +541,9 @@ def test_a_forecast_that_has_not_seen_the_newest_price_does_not_speak(tmp_path):
 
 
 @pytest.mark.parametrize("tonnes", [250, 0])
-def test_a_collapse_is_kept_fires_and_is_drawn_against_the_mean_before_it(tmp_path, tonnes):
+def test_a_collapse_is_kept_fires_and_is_drawn_against_the_mean_before_it(
+    open_service, tmp_path, tonnes
+):
     folder = tmp_path / "snapshot"
     shutil.copytree(Path(str(REFERENCE)) / "snapshot", folder)
     exports = folder / "exports_monthly.csv"
@@ -360,35 +554,31 @@ def test_a_collapse_is_kept_fires_and_is_drawn_against_the_mean_before_it(tmp_pa
     at = steps.moment(service, date(2025, 5, 25), live=False)
     ingested = steps.ingest(service, at, "trade")
     report = steps.raise_alerts(service, at, run_id="r")
-    service.close()
     assert ingested.counts["quarantined"] == 0
     (drop,) = [i for i in report.incidents if i.type == "volume_drop"]
     assert drop.reading.chart is not None
     assert 4500 < drop.reading.chart.level < 5500
 
 
-def test_a_subject_taken_out_of_a_rule_does_not_stay_open(tmp_path):
+def test_a_subject_taken_out_of_a_rule_does_not_stay_open(open_service, tmp_path):
     service = open_service(tmp_path)
     at = steps.moment(service, JUNE, live=False)
     steps.ingest(service, at)
     before = run_all(service, at)
-    changed = with_rules(tmp_path, "[rules.magnet-shortfall]\nhorizon_months = 5\n")
+    changed = with_rules(open_service, tmp_path, "[rules.magnet-shortfall]\nhorizon_months = 5\n")
     after = steps.raise_alerts(changed, at, run_id="changed")
-    changed.close()
-    service.close()
     india = [i for i in after.incidents if i.subject == "india-ndfeb"]
     assert any(i.subject == "india-ndfeb" for i in before.incidents)
     assert len(india) == 1
 
 
-def test_silence_says_whether_anybody_looked(tmp_path):
+def test_silence_says_whether_anybody_looked(open_service, tmp_path):
     service = open_service(tmp_path)
     at = steps.moment(service, None, live=False)
     assert "No rule has been judged yet" in render(steps.outlook(service, at))
     service.runs.start("run", at.book, at.known_at, at.known_at)
     service.runs.step("run", steps.RAISE_STEP, 0.1, {"evaluated": 9, "not_evaluated": 2})
     assert "2 of 9 subjects could not be judged" in render(steps.outlook(service, at))
-    service.close()
 
 
 def test_a_stale_group_names_its_oldest_series_and_counts_the_others(service):

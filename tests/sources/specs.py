@@ -9,3 +9,7 @@ class Spec:
     frequency: str
     allows_zero: bool = False
     max_step_ratio: float | None = None
+    lag_days: int = 0
+    january_with_february: bool = False
+    flat_days: int = 0
+    vat_rebated: bool = False

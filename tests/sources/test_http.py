@@ -2,18 +2,33 @@ import gzip
 import itertools
 import logging
 import threading
-from collections.abc import Iterator
+import traceback
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import httpx
 import pytest
 
 from flows.errors import SourceError
 from flows.sources.http import HttpClient, HttpPolicy, address
-from tests.sources.publisher import Publisher, in_turn
+from flows.sources.http_cache import HttpCache
+from tests.sources.publisher import Publisher, in_turn, wire
 
 URL = "https://publisher.example/v1/data?subscription-key=SECRET&x=1"
 SHOWN = "https://publisher.example/v1/data"
+
+
+TEXT = gzip.compress(b'{"a": 1}', mtime=0)
+
+
+def packed(content: bytes) -> httpx.Response:
+    return wire(content, content_encoding="gzip")
 
 
 def ok(text: str = '{"a": 1}') -> httpx.Response:
@@ -71,7 +86,26 @@ def test_an_answer_that_cannot_be_used_is_named_at_once(answer: httpx.Response, 
         pytest.param(httpx.ConnectTimeout(URL), "no connection within 10 s", id="connect time-out"),
         pytest.param(httpx.ConnectError(URL), "can't be reached", id="refused"),
         pytest.param(httpx.RemoteProtocolError(URL), "broke off", id="broken off"),
-        pytest.param(httpx.DecodingError(URL), "damaged", id="damaged gzip"),
+        pytest.param(packed(TEXT[:-9]), "breaks off", id="truncated gzip"),
+        pytest.param(packed(TEXT[:5]), "breaks off", id="gzip cut in its header"),
+        pytest.param(packed(b""), "breaks off", id="gzip of nothing"),
+        pytest.param(packed(b"{}" + TEXT[2:]), "damaged", id="no gzip after all"),
+        pytest.param(packed(TEXT[:-8] + b"\0" * 8), "damaged", id="gzip with a wrong sum"),
+        pytest.param(packed(TEXT + b"more"), "damaged", id="bytes after the gzip"),
+        pytest.param(
+            wire(b'{"a"', content_length="1234"), "broke off after 4 of 1,234 bytes", id="cut short"
+        ),
+        pytest.param(
+            wire(TEXT[:9], content_length=str(len(TEXT)), content_encoding="gzip"),
+            "broke off after 9 of",
+            id="cut short and packed",
+        ),
+        pytest.param(
+            wire(b'{"a"', httpx.ReadTimeout(URL)), "no answer within 30 s", id="time-out mid-body"
+        ),
+        pytest.param(
+            wire(b'{"a"', httpx.ReadError(URL)), "broke off the connection", id="reset mid-body"
+        ),
     ],
 )
 def test_a_passing_failure_is_tried_three_times_with_growing_waits(
@@ -118,21 +152,68 @@ def test_a_second_try_that_succeeds_is_as_good_as_the_first(
         pytest.param({"Retry-After": "Mon, 23 Nov 2026 05:00:30 GMT"}, 1.0, id="date, no clock"),
         pytest.param({"Retry-After": "soon"}, 1.0, id="rubbish"),
         pytest.param({"Retry-After": "-5"}, 1.0, id="negative"),
+        pytest.param({"Retry-After": "1.5"}, 1.0, id="fraction"),
+        pytest.param({"Retry-After": ""}, 1.0, id="empty"),
+        pytest.param({"Retry-After": "0"}, 0.0, id="at once"),
+        pytest.param(
+            {
+                "Retry-After": "Tue, 99 Foo 2026 05:00:30 GMT",
+                "Date": "Mon, 23 Nov 2026 05:00:00 GMT",
+            },
+            1.0,
+            id="no date",
+        ),
         pytest.param({}, 1.0, id="not said"),
     ],
 )
 def test_retry_after_is_waited_for(headers: dict[str, str], wait: float) -> None:
     publisher = Publisher(in_turn(httpx.Response(429, headers=headers), ok()))
     assert get(publisher) == {"a": 1}
-    assert publisher.waits == [wait]
+    assert sum(publisher.waits) == wait
 
 
-def test_a_publisher_that_asks_for_an_hour_is_not_asked_again_now() -> None:
-    publisher = Publisher(in_turn(httpx.Response(429, headers={"Retry-After": "3600"}), ok()))
-    with pytest.raises(SourceError, match="wait 3600 s"):
-        get(publisher)
+@pytest.mark.parametrize("hours", [-13, 13])
+def test_a_clock_that_is_hours_off_changes_no_wait(hours: int) -> None:
+    told = datetime(2026, 11, 23, 5, 0, tzinfo=UTC) + timedelta(hours=hours)
+    headers = {
+        "Date": format_datetime(told, usegmt=True),
+        "Retry-After": format_datetime(told + timedelta(seconds=20), usegmt=True),
+    }
+    publisher = Publisher(in_turn(httpx.Response(503, headers=headers), ok()))
+    assert get(publisher) == {"a": 1}
+    assert publisher.waits == [20.0]
+
+
+@pytest.mark.parametrize("seconds", ["3600", "9" * 400])
+def test_a_publisher_that_asks_for_an_hour_is_not_asked_again_now(seconds: str) -> None:
+    busy = httpx.Response(429, headers={"Retry-After": seconds})
+    publisher = Publisher(in_turn(busy, ok()))
+    with publisher.open_client() as client:
+        with pytest.raises(SourceError, match=r"HTTP 429 and asks to wait \d+ s; try again then"):
+            client.get_json(URL)
+        with pytest.raises(SourceError, match="was not asked: its host wants no request for"):
+            client.get_json("https://publisher.example/another")
     assert publisher.waits == []
     assert len(publisher.requests) == 1
+
+
+def test_no_header_silences_a_host_for_longer_than_an_hour() -> None:
+    busy = httpx.Response(429, headers={"Retry-After": "999999999"})
+    seconds = iter([0.0, 0.0, 0.0, 3600.0, 3600.0, 3600.0])
+    publisher = Publisher(in_turn(busy, ok()), clock=lambda: next(seconds))
+    with publisher.open_client() as client:
+        with pytest.raises(SourceError, match="HTTP 429"):
+            client.get_json(URL)
+        assert client.get_json(URL) == {"a": 1}
+
+
+def test_what_one_client_was_told_to_wait_every_client_of_the_process_waits() -> None:
+    publisher = Publisher(in_turn(httpx.Response(503, headers={"Retry-After": "9"}), ok()))
+    publisher.policy = HttpPolicy(gap_seconds=0.0, tries=1)
+    with pytest.raises(SourceError, match="HTTP 503"):
+        get(publisher)
+    assert get(publisher) == {"a": 1}
+    assert publisher.waits == [9.0]
 
 
 def test_an_oversized_answer_is_cut_short_and_refused() -> None:
@@ -143,12 +224,49 @@ def test_an_oversized_answer_is_cut_short_and_refused() -> None:
 
 
 def test_the_size_counts_after_unpacking() -> None:
-    packed = gzip.compress(b'"' + b"x" * 100_000 + b'"')
-    bomb = httpx.Response(200, content=packed, headers={"Content-Encoding": "gzip"})
-    publisher = Publisher(in_turn(bomb), policy=HttpPolicy(max_bytes=5000))
-    assert len(packed) < 5000
+    bomb = gzip.compress(b'"' + b"x" * 100_000 + b'"')
+    publisher = Publisher(in_turn(packed(bomb)), policy=HttpPolicy(max_bytes=5000))
+    assert len(bomb) < 5000
     with pytest.raises(SourceError, match="more than"):
         get(publisher)
+    assert len(publisher.requests) == 1
+
+
+def test_a_small_answer_that_unpacks_to_a_gigabyte_never_fills_the_memory() -> None:
+    layer = zlib.compressobj(9, wbits=31)
+    block = b"0" * 1_000_000
+    bomb = b"".join([*(layer.compress(block) for _ in range(200)), layer.flush()])
+    publisher = Publisher(in_turn(packed(bomb)), policy=HttpPolicy(max_bytes=3_000_000))
+    tracemalloc.start()
+    with pytest.raises(SourceError, match="more than 3 MB"):
+        get(publisher)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_an_answer_announced_as_too_large_is_not_even_begun() -> None:
+    unread = wire(AssertionError("was read"), content_length="20000001")
+    with pytest.raises(SourceError, match="more than 20 MB"):
+        get(Publisher(in_turn(unread)))
+
+
+@pytest.mark.parametrize("size", [0, 1, 999_999, 1_000_000, 1_000_001, 5_000_000])
+@pytest.mark.parametrize("step", [1000, 10**9])
+def test_a_packed_answer_comes_out_whole_however_it_was_cut(size: int, step: int) -> None:
+    body = b"0" * size
+    sent = gzip.compress(body[: size // 2], mtime=0) + gzip.compress(body[size // 2 :], mtime=0)
+    pieces = [sent[at : at + step] for at in range(0, len(sent), step)]
+    publisher = Publisher(in_turn(wire(*pieces, content_encoding="gzip")))
+    with publisher.open_client() as client:
+        assert client.get_bytes(URL) == body
+
+
+def test_a_compression_that_was_not_asked_for_is_refused_by_name() -> None:
+    publisher = Publisher(in_turn(wire(b"x", content_encoding="br")))
+    with pytest.raises(SourceError, match="compression 'br', which was not asked for"):
+        get(publisher)
+    assert publisher.requests[0].headers["Accept-Encoding"] == "gzip"
 
 
 def test_an_answer_that_trickles_is_ended() -> None:
@@ -198,12 +316,41 @@ def test_a_form_is_never_redirected() -> None:
     assert len(publisher.requests) == 1
 
 
-def test_requests_to_one_publisher_keep_a_distance() -> None:
+def test_requests_to_one_host_keep_a_distance_whichever_client_sends_them() -> None:
     publisher = Publisher(in_turn(ok()), policy=HttpPolicy(gap_seconds=0.5))
-    with publisher.open_client() as client:
-        for _ in range(3):
+    with publisher.open_client() as one, publisher.open_client() as other:
+        for client in (one, other, one):
             client.get_json(URL)
+        other.get_json("https://elsewhere.example/data")
     assert publisher.waits == [0.5, 0.5]
+
+
+def test_time_that_has_passed_anyway_is_not_waited_again() -> None:
+    policy = HttpPolicy(gap_seconds=0.5)
+    publisher = Publisher(in_turn(ok()), policy=policy)
+    for seconds in (0.0, 0.3, 7.0):
+        publisher.clock = partial(float, seconds)
+        get(publisher)
+    assert publisher.waits == [pytest.approx(0.2)]
+
+
+def test_a_retry_keeps_the_distance_too() -> None:
+    policy = HttpPolicy(gap_seconds=5.0)
+    publisher = Publisher(in_turn(httpx.Response(500), ok()), policy=policy)
+    assert get(publisher) == {"a": 1}
+    assert publisher.waits == [1.0, 4.0]
+
+
+def test_clients_share_their_turns_unless_told_otherwise() -> None:
+    waits: list[float] = []
+    policy = HttpPolicy(gap_seconds=1.0)
+    for _ in range(2):
+        transport = httpx.MockTransport(lambda _: wire(b"{}"))
+        with HttpClient(
+            "pretend", pause=waits.append, policy=policy, transport=transport, clock=lambda: 0.0
+        ) as client:
+            client.get_json("https://shared-turns.example/")
+    assert waits == [1.0]
 
 
 @pytest.mark.parametrize("url", ["https://[bad", "https://host:port/", "\x00"])
@@ -217,10 +364,87 @@ def test_an_address_is_shown_without_what_may_be_secret() -> None:
     assert shown == "https://host.example:8443/a/b"
 
 
-def test_the_log_does_not_hold_the_query(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        get(Publisher(in_turn(ok())))
-    assert "SECRET" not in caplog.text
+SECRET = "PLANTED/secret+key 1"
+QUOTED = ("PLANTED/secret+key 1", "PLANTED%2Fsecret%2Bkey%201", "PLANTED%2Fsecret%2Bkey+1")
+
+
+def echo(request: httpx.Request) -> str:
+    """All that a hostile page can say back to us."""
+    return f"{request.url} {dict(request.headers)} {SECRET}"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(lambda it: wire(code=401), id="refused"),
+        pytest.param(lambda it: wire(code=404), id="gone"),
+        pytest.param(lambda it: wire(code=418), id="other code"),
+        pytest.param(lambda it: wire(code=500), id="500"),
+        pytest.param(lambda it: wire(code=429, retry_after="9999"), id="a long wait"),
+        pytest.param(lambda it: wire(f"<title>{echo(it)}</title>".encode()), id="page"),
+        pytest.param(lambda it: wire(echo(it).encode()), id="no JSON"),
+        pytest.param(lambda it: wire(b'{"a'), id="cut JSON"),
+        pytest.param(lambda it: wire(b""), id="empty"),
+        pytest.param(lambda it: wire(b"\xff"), id="no UTF-8"),
+        pytest.param(lambda it: wire(b"x", content_encoding="br"), id="compression"),
+        pytest.param(lambda it: wire(b"x", content_encoding=SECRET), id="compression with key"),
+        pytest.param(lambda it: packed(b"x"), id="damaged"),
+        pytest.param(lambda it: wire(b"x" * 2000), id="too large"),
+        pytest.param(lambda it: moved(str(it.url)), id="round and round"),
+        pytest.param(lambda it: moved(f"https://else.example/{QUOTED[1]}?k={SECRET}"), id="away"),
+        pytest.param(lambda it: moved("http://[broken"), id="to nowhere"),
+        pytest.param(lambda it: wire(httpx.ReadTimeout(echo(it))), id="time-out"),
+        pytest.param(lambda it: wire(httpx.ReadError(echo(it))), id="broken off"),
+        pytest.param(lambda it: wire(httpx.DecodingError(echo(it))), id="decoding"),
+        pytest.param(lambda it: wire(httpx.StreamError(echo(it))), id="stream"),
+        pytest.param(in_turn(httpx.ConnectError(SECRET)), id="no connection"),
+        pytest.param(in_turn(httpx.UnsupportedProtocol(SECRET)), id="protocol"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("url", "params", "headers"),
+    [
+        pytest.param(URL, {"api_key": SECRET}, {}, id="parameter"),
+        pytest.param(f"{SHOWN}?token={QUOTED[1]}#{QUOTED[1]}", None, {}, id="query"),
+        pytest.param(f"https://user:{QUOTED[1]}@publisher.example/v1", None, {}, id="log-in"),
+        pytest.param(URL, None, {"X-Api-Key": SECRET}, id="header"),
+        pytest.param(URL, None, {"Authorization": f"Bearer {SECRET}"}, id="bearer"),
+        pytest.param(f"https://publisher.example/{QUOTED[1]}/latest", None, {}, id="path, hidden"),
+    ],
+)
+def test_no_failure_tells_a_key(
+    answer: Callable[[httpx.Request], httpx.Response],
+    url: str,
+    params: dict[str, str] | None,
+    headers: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    publisher = Publisher(answer, policy=HttpPolicy(gap_seconds=0.0, max_bytes=1500))
+    publisher.cache = HttpCache(tmp_path / "cache")
+    with caplog.at_level(logging.DEBUG), publisher.open_client() as client:
+        client.hide(SECRET)
+        with pytest.raises(SourceError) as caught:
+            client.get_json(url, params=params, headers=headers)
+    error = caught.value
+    told = [
+        *(str(error), repr(error), error.problem, repr(error.args), repr(client), caplog.text),
+        *traceback.format_exception(error),
+        *(str(file) + file.read_text("latin-1") for file in tmp_path.rglob("*") if file.is_file()),
+    ]
+    for text in told:
+        for secret in QUOTED:
+            assert secret not in text
+
+
+def test_no_log_line_of_a_request_that_went_well_tells_a_key(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    publisher = Publisher(in_turn(ok()))
+    with caplog.at_level(logging.DEBUG), publisher.open_client() as client:
+        client.get_json(URL, params={"key": SECRET}, headers={"X-Key": SECRET})
+    for secret in (*QUOTED, "SECRET"):
+        assert secret not in caplog.text
 
 
 class Broken(BaseHTTPRequestHandler):
@@ -264,6 +488,19 @@ def test_over_a_real_connection_cookies_stay_and_a_cut_answer_is_asked_again(
     assert Broken.asked == ["", "JSESSIONID=1", "JSESSIONID=1"]
     assert len(waits) == 1
     assert 0.5 <= waits[0] <= 1.0
+
+
+@pytest.mark.parametrize("key", ["PLANTED\nkey", "PLANTED\x00key", "PLANTED-ключ"])
+def test_a_key_that_no_header_can_hold_is_refused_unsent_and_untold(
+    key: str, loopback: str
+) -> None:
+    with (
+        HttpClient("pretend", pause=lambda _: None, transport=httpx.HTTPTransport()) as client,
+        pytest.raises(SourceError, match=r"key is not valid; mend it in the settings") as caught,
+    ):
+        client.get_json(f"{loopback}/data", headers={"X-Key": key})
+    assert "PLANTED" not in "".join(traceback.format_exception(caught.value))
+    assert Broken.asked == []
 
 
 def test_a_closed_port_is_a_source_error() -> None:

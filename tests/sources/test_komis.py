@@ -6,18 +6,25 @@ from typing import Any
 import httpx
 import pytest
 
+from flows.catalog import load_catalog
 from flows.errors import SourceError
-from flows.sources.komis import KomisSource
+from flows.sources.komis import MINERALS, POLICY, KomisSource
 from flows.sources.source import FetchResult
-from flows.validation import validate
-from tests.sources.publisher import Publisher, form_of, payload
-from tests.sources.specs import Spec
+from flows.validation import Batch, validate
+from tests.sources.publisher import Publisher, form_of, in_turn, payload, wire
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
-SERIES = ("nd_oxide_daily", "dy_oxide_daily", "tb_oxide_daily")
-SPECS = {name: Spec("USD/kg", "day", max_step_ratio=1.6) for name in SERIES}
-MINERALS = {"MNRL1001": "nd", "MNRL1002": "dy", "MNRL1003": "tb"}
-INDEX_WITHOUT_ROWS = "750"
+CATALOG = load_catalog().stored_series
+MINERAL_OF = {
+    "MNRL1001": "nd",
+    "MNRL1002": "ce",
+    "MNRL1003": "la",
+    "MNRL1004": "dy",
+    "MNRL1005": "tb",
+    "MNRL1056": "pr",
+}
+KEY_OF = {"nd": "757", "pr": "758", "dy": "803", "tb": "806", "la": "813", "ce": "802"}
+EVERY = {f"{symbol}_oxide_daily" for symbol in KEY_OF}
 
 Change = Callable[[str, Any], Any]
 
@@ -37,12 +44,12 @@ def komis(change: Change = lambda what, reply: reply) -> Publisher:
         if call == "getMnrlKndInfoCodeList":
             what = "minerals"
         elif call == "getMnrlPriceCrtr":
-            what = f"bases_{MINERALS[form['mnrkndUnqCd']]}"
+            what = f"bases_{MINERAL_OF[form['mnrkndUnqCd']]}"
         else:
-            what = f"prices_{MINERALS[form['srchMnrkndUnqCd']]}"
+            what = f"prices_{MINERAL_OF[form['srchMnrkndUnqCd']]}"
         reply = json.loads(payload(f"komis_{what}.json"))
-        if form.get("srchPrcCrtr") == INDEX_WITHOUT_ROWS:
-            reply["data"]["defaultMnrl"] = None
+        if what.startswith("prices") and form["srchPrcCrtr"] != KEY_OF[what[-2:]]:
+            reply["data"]["defaultMnrl"] = None  # an old option, or one for an index
         reply = change(what, reply)
         if isinstance(reply, httpx.Response):
             return reply
@@ -59,45 +66,125 @@ def only(wanted: str, alter: Callable[[Any], Any]) -> Change:
     return lambda what, reply: alter(reply) if what == wanted else reply
 
 
-def prices(found: FetchResult, series: str) -> dict[date, float]:
-    batch = validate("komis", found.rows, series=SPECS, source_ids=found.citations, now=NOW)
-    assert batch.rejected == ()
-    return {it.period: it.value for it in batch.observations if it.series == series}
+def batch(found: FetchResult, now: datetime = NOW) -> Batch:
+    return validate("komis", found.rows, series=CATALOG, source_ids=found.citations, now=now)
 
 
-def test_three_minerals_come_with_their_days_and_without_unpublished_ones() -> None:
+def prices(found: FetchResult) -> dict[tuple[str, date], float]:
+    judged = batch(found)
+    assert judged.rejected == ()
+    return {(it.series, it.period): it.value for it in judged.observations}
+
+
+def of(found: FetchResult, series: str) -> dict[date, float]:
+    return {period: value for (name, period), value in prices(found).items() if name == series}
+
+
+def test_six_minerals_come_with_their_days_and_without_unpublished_ones() -> None:
     found = fetch(komis())
     assert found.problems == ()
     assert found.not_published == 1
-    assert prices(found, "nd_oxide_daily") == {
-        date(2026, 11, 18): 119.10,
-        date(2026, 11, 20): 120.40,
-    }
-    assert prices(found, "dy_oxide_daily") == {
-        date(2026, 11, 19): 241.00,
-        date(2026, 11, 20): 240.90,
-    }
-    assert prices(found, "tb_oxide_daily") == {
-        date(2026, 11, 20): 1118.00,
-        date(2026, 11, 23): 1120.62,
+    assert prices(found) == {
+        ("nd_oxide_daily", date(2026, 11, 18)): 119.10,
+        ("nd_oxide_daily", date(2026, 11, 20)): 120.40,
+        ("pr_oxide_daily", date(2026, 11, 19)): 118.30,
+        ("pr_oxide_daily", date(2026, 11, 20)): 118.75,
+        ("dy_oxide_daily", date(2026, 11, 19)): 241.00,
+        ("dy_oxide_daily", date(2026, 11, 20)): 240.90,
+        ("tb_oxide_daily", date(2026, 11, 20)): 1118.00,
+        ("tb_oxide_daily", date(2026, 11, 23)): 1120.62,
+        ("la_oxide_daily", date(2026, 11, 19)): 0.61,
+        ("la_oxide_daily", date(2026, 11, 20)): 0.61,
+        ("ce_oxide_daily", date(2026, 11, 19)): 2.19,
+        ("ce_oxide_daily", date(2026, 11, 20)): 2.19,
     }
 
 
 def test_a_quote_is_known_from_noon_of_its_day_but_never_after_it_was_read() -> None:
-    known = {row.period: row.known_at for row in fetch(komis()).rows if row.series == SERIES[2]}
+    found = fetch(komis())
+    assert {(it.published_on, it.known_at) for it in found.rows} == {("", None)}
+    known = {
+        it.period: it.known_at for it in batch(found).observations if it.series == "tb_oxide_daily"
+    }
     assert known == {
-        "2026-11-20": datetime(2026, 11, 20, 12, tzinfo=UTC),
-        "2026-11-23": NOW,
+        date(2026, 11, 20): datetime(2026, 11, 20, 12, tzinfo=UTC),
+        date(2026, 11, 23): NOW,
     }
 
 
-def test_the_basis_is_looked_up_by_place_and_purity_and_the_years_are_korean() -> None:
+def test_the_option_is_looked_up_by_product_and_purity_and_the_years_are_korean() -> None:
     publisher = komis()
     fetch(publisher, datetime(2026, 12, 31, 20, 0, tzinfo=UTC))
     asked = [form_of(it) for it in publisher.requests if it.url.path.endswith("ByMnrkndUnqCd")]
-    assert [it["srchPrcCrtr"] for it in asked] == ["746", "750", "751", "761"]
+    assert [it["srchPrcCrtr"] for it in asked] == ["757", "758", "803", "806", "813", "802"]
+    assert [it["spcfct"] for it in asked] == ["99.5", "99.5", "99.5", "99.99", "99.9", "99"]
     assert {(it["srchStartDate"], it["srchEndDate"]) for it in asked} == {("2026", "2027")}
     assert all(it.headers["X-Requested-With"] == "XMLHttpRequest" for it in publisher.requests[1:])
+
+
+def test_the_site_is_asked_once_a_second_at_most() -> None:
+    publisher = komis()
+    publisher.policy = POLICY
+    fetch(publisher)
+    assert len(publisher.requests) == 2 + 2 * len(MINERALS)
+    assert publisher.waits == [1.0] * (len(publisher.requests) - 1)
+
+
+def test_of_two_places_with_the_same_product_the_one_in_china_is_taken() -> None:
+    """Indium has four options of one product and purity that differ in their place only."""
+
+    def change(what: str, reply: Any) -> Any:
+        if what == "bases_nd":
+            reply["data"].insert(0, {"cdKey": 999, "cdVal": "Neodymium Oxide", "spcfct": "99.5"})
+        if what == "prices_nd" and reply["data"]["defaultMnrl"] is None:
+            reply = json.loads(payload("komis_prices_nd.json").replace("FOB China", "Europe"))
+        return reply
+
+    publisher = komis(change)
+    found = fetch(publisher)
+    assert found.problems == ()
+    assert of(found, "nd_oxide_daily")[date(2026, 11, 20)] == 120.40
+    asked = [form_of(it).get("srchPrcCrtr") for it in publisher.requests[1:]]
+    assert asked[asked.index("999") : asked.index("757") + 1] == ["999", "757"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "kept"),
+    [
+        pytest.param("120.00", "120.80", ("120.00", "120.80"), id="range"),
+        pytest.param("0.00", "0.00", ("", ""), id="not published"),
+        pytest.param(None, "", ("", ""), id="empty"),
+    ],
+)
+def test_a_range_is_kept_where_there_is_one(
+    low: str | None, high: str, kept: tuple[str, str]
+) -> None:
+    change = only("prices_nd", set_quote(0, lowstPrc=low, hghstPrc=high))
+    row = next(it for it in fetch(komis(change)).rows if it.series == "nd_oxide_daily")
+    assert (row.low, row.high) == kept
+
+
+def test_a_price_outside_its_range_goes_to_quarantine() -> None:
+    found = fetch(komis(only("prices_nd", set_quote(0, lowstPrc="121.00"))))
+    (rejected,) = batch(found).rejected
+    assert rejected.row == 1
+    assert "121.00" in rejected.reason
+
+
+@pytest.mark.parametrize("day", ["20261112", "2026.11.12", "2026-11-12", "2026/11/12"])
+@pytest.mark.parametrize("price", ["1,234.56", " 1234.560 ", 1234.56])
+def test_days_and_prices_are_read_as_people_write_them(day: str, price: object) -> None:
+    change = only("prices_tb", set_quote(1, crtrYmd=day, cmercPrc=price))
+    assert of(fetch(komis(change)), "tb_oxide_daily")[date(2026, 11, 12)] == 1234.56
+
+
+def set_quote(number: int, **fields: object) -> Callable[[Any], Any]:
+    def alter(reply: Any) -> Any:
+        if reply["data"]["defaultMnrl"]:
+            reply["data"]["defaultMnrl"][number] |= fields
+        return reply
+
+    return alter
 
 
 def set_info(field: str, value: str) -> Callable[[Any], Any]:
@@ -124,22 +211,31 @@ def rename(old: str, new: str) -> Callable[[Any], Any]:
         pytest.param(
             "prices_nd",
             set_info("prcCrtr", "99.5%min EXW China"),
-            "INFO.prcCrtr is '99.5%min EXW China', not '99.5% FOB China'",
+            "INFO.prcCrtr is '99.5%min EXW China', not '99.5%min FOB China'",
             id="place",
+        ),
+        pytest.param(
+            "prices_nd", set_info("prcCrtr", "99.55%min FOB China"), "INFO.prcCrtr", id="purity"
         ),
         pytest.param(
             "prices_nd", set_info("mnrkndKornNm", "세륨"), "INFO.mnrkndKornNm", id="other mineral"
         ),
         pytest.param(
-            "prices_nd", rename("INFO", "info"), "dataAvg.INFO is missing", id="no description"
+            "prices_nd",
+            rename("INFO", "info"),
+            "dataAvg.INFO is missing (there: info, stdMap)",
+            id="no description",
         ),
         pytest.param(
-            "prices_nd", rename("cmercPrc", "price"), "no field cmercPrc", id="renamed field"
+            "prices_nd",
+            rename("cmercPrc", "price"),
+            "record 1 has no field cmercPrc (new: price)",
+            id="renamed field",
         ),
         pytest.param(
             "prices_nd",
             lambda reply: reply | {"data": {"defaultMnrl": []}},
-            "no quotes came for 99.5%min FOB China",
+            "getMnrlPrcByMnrkndUnqCd: no quotes came: the key is out of date",
             id="key out of date",
         ),
         pytest.param(
@@ -152,14 +248,38 @@ def rename(old: str, new: str) -> Callable[[Any], Any]:
         pytest.param(
             "prices_nd", lambda _: httpx.Response(200, text=""), "empty answer", id="empty body"
         ),
+        pytest.param(
+            "prices_nd",
+            lambda _: httpx.Response(200, text="<html><title>점검중</title>"),
+            "web page titled '점검중' instead of JSON",
+            id="HTML",
+        ),
+        pytest.param(
+            "prices_nd",
+            lambda _: wire(b"\x1f\x8b\x08\x00", content_encoding="gzip"),
+            "breaks off",
+            id="truncated gzip",
+        ),
+        pytest.param(
+            "prices_nd",
+            lambda _: wire(b'{"data"', httpx.ReadTimeout("slow")),
+            "no answer within 30 s",
+            id="time-out",
+        ),
         pytest.param("prices_nd", lambda _: httpx.Response(500), "HTTP 500", id="500 thrice"),
+        pytest.param("prices_nd", lambda _: httpx.Response(429), "HTTP 429", id="429 thrice"),
         pytest.param(
             "bases_nd",
-            rename("99.5%min FOB China", "99.55%min FOB China"),
-            "no price basis 99.5% FOB China is offered (offered: 99%min EXW China, 99.55%min",
-            id="basis no longer offered",
+            rename("99.5", "99.55"),
+            "no option Neodymium Oxide 99.5 is offered "
+            "(offered: 수급안정화지수 전용 99, Neodymium Oxide 99.55)",
+            id="purity no longer offered",
         ),
-        pytest.param("bases_nd", lambda _: {"data": None}, "offered: none", id="no bases"),
+        pytest.param(
+            "bases_nd", rename("Neodymium Oxide", "Neodymium Metal"), "Metal 99.5", id="metal only"
+        ),
+        pytest.param("bases_nd", rename("spcfct", "spec"), "no field spcfct", id="option renamed"),
+        pytest.param("bases_nd", lambda _: {"data": None}, "offered: none", id="no options"),
         pytest.param(
             "minerals", rename("네오디뮴", "Nd"), "Nd (네오디뮴)", id="mineral not listed"
         ),
@@ -172,19 +292,32 @@ def test_one_mineral_that_fails_is_named_and_loses_no_other(
     (problem,) = found.problems
     assert problem.subject == "nd_oxide_daily"
     assert said in problem.text
-    assert prices(found, "nd_oxide_daily") == {}
-    assert len(prices(found, "dy_oxide_daily")) == 2
-    assert len(prices(found, "tb_oxide_daily")) == 2
+    assert {series for series, _ in prices(found)} == EVERY - {"nd_oxide_daily"}
 
 
 def test_a_quote_that_is_no_number_goes_to_quarantine_with_its_text() -> None:
     found = fetch(komis(only("prices_nd", rename("119.10", "see note"))))
-    batch = validate("komis", found.rows, series=SPECS, source_ids=found.citations, now=NOW)
-    (rejected,) = batch.rejected
+    (rejected,) = batch(found).rejected
     assert rejected.file == "Nd of getMnrlPrcByMnrkndUnqCd"
     assert rejected.row == 3
     assert "see note" in rejected.raw
     assert rejected.reason == "value: 'see note' is not a number"
+
+
+def test_a_day_that_is_none_goes_to_quarantine_alone() -> None:
+    found = fetch(komis(only("prices_nd", set_quote(0, crtrYmd="20261340"))))
+    (rejected,) = batch(found).rejected
+    assert "period: '2026-13-40'" in rejected.reason
+
+
+@pytest.mark.parametrize("hours", [-13, 13])
+def test_a_clock_that_is_hours_off_brings_the_same_quotes(hours: int) -> None:
+    skewed = datetime(2026, 11, 23 if hours > 0 else 22, (8 + hours) % 24, tzinfo=UTC)
+    found = fetch(komis(), now=skewed)
+    assert {(it.series, it.period, it.value) for it in found.rows} == {
+        (it.series, it.period, it.value) for it in fetch(komis()).rows
+    }
+    assert batch(found, skewed).rejected == ()
 
 
 @pytest.mark.parametrize(
@@ -194,3 +327,73 @@ def test_a_quote_that_is_no_number_goes_to_quarantine_with_its_text() -> None:
 def test_without_the_list_of_minerals_nothing_can_be_read(reply: object) -> None:
     with pytest.raises(SourceError):
         fetch(komis(only("minerals", lambda _: reply)))
+
+
+def test_when_every_mineral_fails_the_source_has_failed() -> None:
+    with pytest.raises(SourceError, match="HTTP 503"):
+        fetch(komis(lambda what, it: httpx.Response(503) if what.startswith("bases") else it))
+
+
+def test_the_minerals_are_those_of_the_catalogue() -> None:
+    for mineral in MINERALS:
+        entry = CATALOG[mineral.series]
+        assert f"oxide {mineral.purity} %, FOB China" in entry.title
+        assert (entry.unit, entry.frequency, entry.lag_days) == ("USD/kg", "day", 0)
+
+
+# --- a copy in place of the site
+
+MIRROR = "https://copy.example/prices.json?token=PLANTED"
+
+
+def mirror(**changes: Any) -> httpx.Response:
+    reply = json.loads(payload("komis_mirror.json"))
+    reply["metals"][0] |= changes
+    return httpx.Response(200, json=reply)
+
+
+def read_mirror(answer: httpx.Response) -> FetchResult:
+    publisher = Publisher(in_turn(answer))
+    found = KomisSource(publisher.open_client, mirror_url=MIRROR).fetch(now=NOW)
+    assert len(publisher.requests) == 1
+    return found
+
+
+def test_a_copy_brings_what_it_has_with_low_confidence_and_names_what_it_lacks() -> None:
+    found = read_mirror(mirror())
+    assert prices(found) == {
+        ("nd_oxide_daily", date(2024, 1, 2)): 63.51,
+        ("nd_oxide_daily", date(2024, 1, 3)): 61.34,
+        ("ce_oxide_daily", date(2024, 1, 2)): 0.97,
+        ("ce_oxide_daily", date(2024, 1, 3)): 0.97,
+    }
+    assert {it.confidence for it in found.rows} == {"low"}
+    assert {it.subject for it in found.problems} == EVERY - {"nd_oxide_daily", "ce_oxide_daily"}
+    (citation,) = found.citations.values()
+    assert citation.url == "https://copy.example/prices.json"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"grade": "99.5%min EXW China"},
+            "네오디뮴 99.5% FOB China is not there (there: 99.5%min EXW",
+        ),
+        ({"today": {"unit": "CNY/t"}}, "today.unit is 'CNY/t', not 'USD/kg'"),
+        ({"today": {}}, "today.unit is missing"),
+        ({"history": [{"day": "2024.01.02", "value": 1}]}, "history record 1 has no field date"),
+    ],
+)
+def test_a_copy_on_another_basis_is_refused_for_that_mineral(
+    changes: dict[str, Any], said: str
+) -> None:
+    found = read_mirror(mirror(**changes))
+    assert said in next(it.text for it in found.problems if it.subject == "nd_oxide_daily")
+    assert "PLANTED" not in str(found.problems)
+    assert {series for series, _ in prices(found)} == {"ce_oxide_daily"}
+
+
+def test_a_copy_of_another_shape_is_refused_whole() -> None:
+    with pytest.raises(SourceError, match=r"copy\.example/prices\.json: field metals is missing"):
+        read_mirror(httpx.Response(200, json={"minerals": []}))

@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 
 from flows.errors import SourceError
-from flows.sources.snapshot import COLUMNS, SnapshotSource, kind_of, snapshot_sources
+from flows.sources.snapshot import (
+    COLUMNS,
+    SHELVES,
+    SnapshotSource,
+    kind_of,
+    snapshot_sources,
+)
 from flows.validation import Batch, validate
 from tests.sources.specs import Spec
 
@@ -36,7 +42,9 @@ def read(source: SnapshotSource) -> Batch:
 
 
 def prices(folder: Path) -> SnapshotSource:
-    return SnapshotSource("price", folder)
+    """All price files of the folder."""
+    names = sorted(path.name for path in folder.glob("prices_*.csv"))
+    return SnapshotSource("pretend", "Pretend prices", "price", folder, tuple(names))
 
 
 def test_a_row_lands_with_its_source_and_is_known_from_noon_of_its_day(folder: Path) -> None:
@@ -75,7 +83,7 @@ def test_the_name_of_a_file_says_its_kind(name: str, kind: str | None) -> None:
         (GOOD.replace("KOMIS", "KOMI"), "did you mean 'KOMIS'?"),
         (GOOD.replace("120.5", "n/a"), "value: 'n/a' is not a number"),
         (GOOD.replace("2026-09,", "Sep-2026,"), "period: 'Sep-2026' is not YYYY"),
-        (GOOD.replace("USD/kg", "CNY/t"), "unit: 'CNY/t' is not 'USD/kg'"),
+        (GOOD.replace("USD/kg", "CNY/t"), "unit: 'CNY/t'"),
         (
             GOOD.replace("medium", "good"),
             "'good' is none of high, medium, low, background, derived",
@@ -94,7 +102,7 @@ def test_a_bad_row_is_quarantined_with_its_place_and_the_rest_lands(
     assert len(batch.observations) == 1
     (rejected,) = batch.rejected
     assert (rejected.source, rejected.file, rejected.row) == (
-        "snapshot-prices",
+        "pretend",
         "prices_monthly.csv",
         4,
     )
@@ -149,9 +157,23 @@ def test_a_byte_order_mark_and_another_order_of_columns_are_fine(folder: Path) -
     assert row.value == 120.5
 
 
-def test_a_kind_without_files_is_named(folder: Path) -> None:
-    (problem,) = SnapshotSource("trade", folder).fetch(now=NOW).problems
-    assert str(problem) == "snapshot-trade: no file exports_*.csv in the folder"
+def test_files_stand_under_the_name_of_who_published_their_figures(folder: Path) -> None:
+    for name in ("prices_monthly.csv", "prices_ours.csv", "mine_output_yearly.csv", "vahan.csv"):
+        write(folder, name, HEADER)
+    found = {it.name: (it.kind, it.files) for it in snapshot_sources(folder)}
+    assert found == {
+        "komis": ("price", ("prices_monthly.csv",)),
+        "usgs": ("reference", ("mine_output_yearly.csv",)),
+        "folder-price": ("price", ("prices_ours.csv",)),
+        "folder-reference": ("reference", ("vahan.csv",)),
+    }
+
+
+def test_a_folder_without_figures_says_so_file_by_file(folder: Path) -> None:
+    sources = {it.name: it for it in snapshot_sources(folder)}
+    assert sources.keys() == {shelf.name for shelf in SHELVES}
+    (problem,) = sources["customs"].fetch(now=NOW).problems
+    assert str(problem) == "exports_monthly.csv: can't be read (FileNotFoundError)"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +196,7 @@ def test_without_a_sound_list_of_sources_no_row_can_land(
 
 def test_a_folder_that_is_not_there_is_a_source_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError):
-        prices(tmp_path / "nowhere").fetch(now=NOW)
+        snapshot_sources(tmp_path / "nowhere")[0].fetch(now=NOW)
 
 
 def test_the_bundled_snapshot_is_whole_and_cites_every_row() -> None:

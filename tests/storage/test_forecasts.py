@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,9 +22,8 @@ NOON = datetime(2025, 6, 21, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(tmp_path: Path):
-    with open_database(f"sqlite:///{tmp_path / 'lodestone.db'}") as database:
-        database.upgrade()
+def store(database_url: str):
+    with open_database(database_url) as database:
         yield ForecastStore(database)
 
 

@@ -4,7 +4,6 @@ import multiprocessing
 import threading
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -21,7 +20,6 @@ from tests.delivery.helpers import (
     clear,
     compose,
     make_reading,
-    new_database,
     nothing,
     record,
     with_chart,
@@ -32,8 +30,8 @@ SOON = NOON + timedelta(seconds=1)
 
 
 @pytest.fixture
-def database(tmp_path: Path):
-    with new_database(tmp_path) as opened:
+def database(database_url: str):
+    with open_database(database_url) as opened:
         yield opened
 
 
@@ -266,38 +264,35 @@ def test_open_incidents_come_most_severe_first(ledger):
     assert [found.subject for found in ledger.open_incidents("live")] == ["b", "a"]
 
 
-def test_eight_workers_with_the_same_input_open_one_incident(tmp_path):
+def test_eight_workers_with_the_same_input_open_one_incident(database_url, ledger):
     reasons: list[Reason] = []
 
     def work() -> None:
-        with open_database(f"sqlite:///{tmp_path / 'lodestone.db'}") as database:
+        with open_database(database_url) as database:
             reasons.append(record(SqlLedger(database), make_reading()).reason)
 
-    new_database(tmp_path).close()
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sorted(reasons) == [Reason.ALREADY_EVALUATED] * 7 + [Reason.OPENED]
-    with open_database(f"sqlite:///{tmp_path / 'lodestone.db'}") as database:
-        assert len(SqlLedger(database).entries()) == 1
+    assert len(ledger.entries()) == 1
 
 
-def _evaluate_many(folder: str, answers) -> None:
-    with open_database(f"sqlite:///{folder}/lodestone.db") as database:
+def _evaluate_many(url: str, answers) -> None:
+    with open_database(url) as database:
         ledger = SqlLedger(database)
         for number in range(10):
             reading = make_reading(1, f"series_{number}")
             answers.put(record(ledger, reading).reason.value)
 
 
-def test_two_processes_at_once_evaluate_each_input_once(tmp_path):
-    new_database(tmp_path).close()
+def test_two_processes_at_once_evaluate_each_input_once(database_url):
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     workers = [
-        context.Process(target=_evaluate_many, args=(str(tmp_path), answers)) for _ in range(2)
+        context.Process(target=_evaluate_many, args=(database_url, answers)) for _ in range(2)
     ]
     for worker in workers:
         worker.start()
@@ -415,6 +410,15 @@ def test_hostile_text_survives_the_database(ledger):
     headline = "nul \x00, half a character \ud800, <!channel>, مرحبا"
     record(ledger, replace(make_reading(), headline=headline))
     assert ledger.entries()[0].message["headline"] == headline
+
+
+def test_hostile_text_of_a_refusal_survives_the_database(ledger):
+    told = "nul \x00 and half a character \ud800"
+    record(ledger, make_reading())
+    ledger.pause(EVERYTHING, SOON, told)
+    ledger.mark_dead(ledger.claim(None, SOON, LEASE), told, now=SOON)
+    assert ledger.entries()[0].error == "nul  and half a character ?"
+    assert ledger.summary(None, NOON).problems[0] == "nul  and half a character ?"
 
 
 # --- leases ---------------------------------------------------------------------

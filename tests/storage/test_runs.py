@@ -1,7 +1,6 @@
 """Runs are written as they go, so that one that died can still be read."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -12,9 +11,8 @@ NOON = datetime(2025, 6, 21, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(tmp_path: Path):
-    with open_database(f"sqlite:///{tmp_path / 'lodestone.db'}") as database:
-        database.upgrade()
+def store(database_url: str):
+    with open_database(database_url) as database:
         yield RunStore(database)
 
 

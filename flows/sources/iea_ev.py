@@ -1,0 +1,171 @@
+"""IEA Global EV Data Explorer: electric vehicles sold a year, world and India."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from flows.errors import SourceError
+from flows.sources.csv_reply import Columns, as_line, csv_rows
+from flows.sources.http import HttpClient
+from flows.sources.shape import ReplyShapeError
+from flows.sources.source import Citation, FetchResult, Kind, Problem
+from flows.validation import RawRow
+
+CALL = "https://api.iea.org/evs"
+
+COLUMNS: Columns = (
+    "region",
+    "category",
+    "parameter",
+    "mode",
+    "powertrain",
+    "year",
+    "unit",
+    "value",
+)
+# The table of the 2025 edition's workbook, which one name and one more column tell apart.
+COLUMNS_2025: Columns = ("region_country", *COLUMNS[1:], "Aggregate group")
+
+# What is kept: region, vehicles and powertrain as the IEA names them, and our series.
+SERIES: Mapping[tuple[str, str, str], str] = {
+    ("World", "Cars", "BEV"): "ev_sales_world_cars_bev",
+    ("World", "Cars", "PHEV"): "ev_sales_world_cars_phev",
+    ("World", "Buses", "BEV"): "ev_sales_world_buses_bev",
+    ("World", "2 and 3 wheelers", "BEV"): "ev_sales_world_two_three_wheelers_bev",
+    ("World", "Vans", "BEV"): "ev_sales_world_vans_bev",
+    ("World", "Trucks", "BEV"): "ev_sales_world_trucks_bev",
+    ("India", "Cars", "BEV"): "ev_sales_india_cars_bev",
+    ("India", "Buses", "BEV"): "ev_sales_india_buses_bev",
+    ("India", "2 and 3 wheelers", "BEV"): "ev_sales_india_two_three_wheelers_bev",
+}
+
+CITATION = Citation(
+    source_id="IEA_EV_EXPLORER",
+    title="IEA, Global EV Data Explorer, electric vehicle sales",
+    url="https://www.iea.org/data-and-statistics/data-tools/global-ev-data-explorer",
+    source_date="",
+    reuse="CC BY 4.0",
+    note="the reply names no edition and no day; a new edition comes out about mid-May",
+)
+
+_CATEGORY = "Historical"
+_PARAMETER = "EV sales"
+_UNIT = "vehicles"
+
+
+@dataclass(frozen=True, slots=True)
+class IeaEvSource:
+    """Sales since 2010, asked for region by region."""
+
+    open_client: Callable[[], HttpClient]
+
+    @property
+    def name(self) -> str:
+        return "iea_ev"
+
+    @property
+    def title(self) -> str:
+        return "IEA: electric vehicle sales"
+
+    @property
+    def kind(self) -> Kind:
+        return "reference"
+
+    @property
+    def is_live(self) -> bool:
+        return True
+
+    def fetch(self, *, now: datetime) -> FetchResult:
+        """Yearly sales of each region; one that can't be read is a problem and loses no other.
+
+        Raises SourceError when no region can be read.
+        """
+        del now  # the usual lag of each series says when its figures became known
+        rows: list[RawRow] = []
+        problems: list[Problem] = []
+        not_published = 0
+        regions = tuple(dict.fromkeys(region for region, _, _ in SERIES))
+        failed = 0
+        with self.open_client() as client:
+            for region in regions:
+                # Without region or year it refuses; what it does not know, it answers with nothing.
+                asked = {
+                    "region": region,
+                    "category": _CATEGORY,
+                    "parameter": _PARAMETER,
+                    "csv": "true",
+                }
+                try:
+                    found = _sales(client.get_bytes(CALL, params=asked), region)
+                except SourceError as error:
+                    problems.append(Problem(region, error.problem))
+                    failed += 1
+                except ReplyShapeError as error:
+                    text = f"{CALL} {error}; nothing of this region was taken"
+                    problems.append(Problem(region, text))
+                    failed += 1
+                else:
+                    published = [row for row in found if row.fault or row.value]
+                    not_published += len(found) - len(published)
+                    rows += published
+                    problems += _gaps(region, found)
+        if failed == len(regions):
+            raise SourceError(self.name, "; ".join(dict.fromkeys(it.text for it in problems)))
+        return FetchResult(
+            tuple(rows), {CITATION.source_id: CITATION}, tuple(problems), not_published
+        )
+
+
+def _sales(content: bytes, region: str) -> list[RawRow]:
+    """The rows of our series; projections, shares and stocks are left out."""
+    columns, table = csv_rows(content, COLUMNS, COLUMNS_2025)
+    rows: list[RawRow] = []
+    for number, cells in table:
+        row = RawRow(file=f"evs of {region}", row=number, raw=as_line(cells))
+        if len(cells) != len(columns):
+            fault = (
+                f"row: has {len(cells)} cells instead of {len(columns)}: the answer may break off"
+            )
+            rows.append(replace(row, fault=fault))
+            continue
+        record = dict(zip(columns, (cell.strip() for cell in cells), strict=True))
+        series = SERIES.get((record[columns[0]], record["mode"], record["powertrain"]))
+        is_sale = (record["category"], record["parameter"]) == (_CATEGORY, _PARAMETER)
+        if series and is_sale and record[columns[0]] == region:
+            rows.append(_row(row, series, record))
+    if not rows:
+        problem = (
+            f"has no {_CATEGORY} {_PARAMETER} of {region} for our vehicles among its {len(table)} "
+            "rows: its labels may have changed"
+        )
+        raise ReplyShapeError(problem)
+    last, _ = table[-1]
+    if columns == COLUMNS and not content.endswith(b"\n") and rows[-1].row == last:
+        # The value stands last: 12000 of 120000 would look whole.
+        fault = rows[-1].fault or "value: the answer ends within this row, digits may be missing"
+        rows[-1] = replace(rows[-1], fault=fault)
+    return rows
+
+
+def _row(row: RawRow, series: str, record: Mapping[str, str]) -> RawRow:
+    unit = record["unit"]
+    return replace(
+        row,
+        series=series,
+        period=record["year"],
+        value=record["value"],
+        unit=_UNIT if unit.lower() == _UNIT else unit,
+        raw_unit=unit,
+        statistic="year_total",
+        source_id=CITATION.source_id,
+        confidence="high",
+    )
+
+
+def _gaps(region: str, rows: list[RawRow]) -> list[Problem]:
+    told = {row.series for row in rows}
+    return [
+        Problem(series, f"{CALL} sent no sales of {mode} {powertrain} in {region}")
+        for (where, mode, powertrain), series in SERIES.items()
+        if where == region and series not in told
+    ]

@@ -1,0 +1,34 @@
+"""The one door for figures: what a row must be before it is stored, and why a row was turned away."""
+
+from flows.validation.instants import calendar_length, next_expected
+from flows.validation.judge import validate
+from flows.validation.rows import (
+    Batch,
+    Gaps,
+    Observation,
+    RawRow,
+    RejectedRow,
+    SeriesSpec,
+    Stored,
+    observation_table,
+    raw_table,
+)
+from flows.validation.texts import CONFIDENCES, parse_number, parse_period
+
+__all__ = [
+    "CONFIDENCES",
+    "Batch",
+    "Gaps",
+    "Observation",
+    "RawRow",
+    "RejectedRow",
+    "SeriesSpec",
+    "Stored",
+    "calendar_length",
+    "next_expected",
+    "observation_table",
+    "parse_number",
+    "parse_period",
+    "raw_table",
+    "validate",
+]
