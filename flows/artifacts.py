@@ -9,6 +9,7 @@ from typing import Protocol
 from alerts.lifecycle import Incident
 from alerts.wording import day, month, number, percent, period, span
 from flows.sentences import market_sentence, price_sentence
+from flows.validation import RejectedRow
 from forecasting.results import MEDIAN, MarketProjection, SeriesForecast
 
 MAX_IMAGE_BYTES = 100_000
@@ -54,21 +55,6 @@ class IngestedSource(Protocol):
     def gaps(self) -> Sequence[str]: ...
 
 
-class RefusedRow(Protocol):
-    """A row that was turned away."""
-
-    @property
-    def source(self) -> str: ...
-    @property
-    def file(self) -> str: ...
-    @property
-    def row(self) -> int: ...
-    @property
-    def raw(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-
-
 def ingest_table(kind: str, sources: Iterable[IngestedSource]) -> Artifact:
     """One row a source: what it brought, how old its newest figure is, what went wrong."""
     rows = tuple(
@@ -95,7 +81,7 @@ def ingest_table(kind: str, sources: Iterable[IngestedSource]) -> Artifact:
 
 
 def quarantine_page(
-    kind: str, sources: Iterable[IngestedSource], rows: Sequence[RefusedRow]
+    kind: str, sources: Iterable[IngestedSource], rows: Sequence[RejectedRow]
 ) -> Artifact:
     """Samples of the rows that were turned away, with the reason; and the gaps in what came."""
     sources = list(sources)

@@ -1,9 +1,7 @@
 """CSV that a publisher answers with: rows under a known header, or what came in its place."""
 
 import csv
-import io
 import re
-from collections.abc import Sequence
 
 from flows.sources.shape import ReplyShapeError
 from flows.sources.tables import TableError, read_rows
@@ -37,13 +35,6 @@ def csv_rows(content: bytes, *layouts: Columns) -> tuple[Columns, Rows]:
     except TableError as error:
         problem = f"sent CSV that {error}"
         raise ReplyShapeError(problem) from error
-
-
-def as_line(cells: Sequence[str]) -> str:
-    """Cells as one line of CSV."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
-    return line.getvalue()
 
 
 def _refuse_other_formats(text: str) -> None:

@@ -6,10 +6,11 @@ from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 from flows.errors import SourceError
-from flows.sources.csv_reply import as_line, csv_rows
+from flows.sources.csv_reply import csv_rows
 from flows.sources.http import HttpClient
 from flows.sources.shape import ReplyShapeError
 from flows.sources.source import Citation, FetchResult, Kind, Problem
+from flows.sources.tables import as_line
 from flows.validation import RawRow
 
 BASE = "EUR"

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from flows.errors import SourceError
-from flows.sources.csv_reply import Columns, as_line, csv_rows
+from flows.sources.csv_reply import Columns, csv_rows
 from flows.sources.http import HttpClient
 from flows.sources.shape import ReplyShapeError
 from flows.sources.source import Citation, FetchResult, Kind, Problem
+from flows.sources.tables import as_line
 from flows.validation import RawRow
 
 CALL = "https://api.iea.org/evs"

@@ -1,7 +1,5 @@
 """Figures kept in CSV files of one shape: the bundled snapshot, or a folder of one's own."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +8,7 @@ from importlib.resources.abc import Traversable
 
 from flows.errors import SourceError
 from flows.sources.source import Citation, FetchResult, Kind, Problem
-from flows.sources.tables import TableError, read_rows
+from flows.sources.tables import TableError, as_line, read_rows
 from flows.validation import RawRow
 
 COLUMNS = (
@@ -157,7 +155,7 @@ def _file_names(folder: Traversable) -> set[str]:
 
 def _rows(file: Traversable) -> Iterator[RawRow]:
     for number, cells in _table(file, COLUMNS):
-        raw = _as_line(cells)
+        raw = as_line(cells)
         if len(cells) != len(COLUMNS):
             fault = (
                 f"row: has {len(cells)} cells instead of {len(COLUMNS)}; "
@@ -192,9 +190,3 @@ def _table(file: Traversable, columns: Sequence[str]) -> list[tuple[int, list[st
     except OSError as error:
         problem = f"can't be read ({type(error).__name__})"
         raise TableError(problem) from error
-
-
-def _as_line(cells: Sequence[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
-    return line.getvalue()

@@ -507,11 +507,12 @@ def _as_lines(records: Sequence[Sequence[str]]) -> list[str]:
         and together.count(",") == commas
     )
     if not are_plain:
-        lines = list(map(_as_line, records))
+        lines = list(map(as_line, records))
     return list(map(shortened, lines))
 
 
-def _as_line(cells: Sequence[str]) -> str:
+def as_line(cells: Sequence[str]) -> str:
+    """Cells as one line of CSV."""
     line = ",".join(cells)
     if '"' in line or "\n" in line or "\r" in line or line.count(",") >= len(cells):
         out = io.StringIO()
@@ -838,5 +839,5 @@ def _sheet_chunks(
 
 def _sheet_row(number: int, cells: list[str], width: int) -> Row:
     # A sheet's rows end with their last cell, and notes beside the table are not the table's.
-    raw = shortened(_as_line(cells))
+    raw = shortened(as_line(cells))
     return Row(number, cells[:width] + [""] * (width - len(cells)), raw)

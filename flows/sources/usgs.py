@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from flows.errors import SourceError
-from flows.sources.csv_reply import Columns, Rows, as_line, csv_rows
+from flows.sources.csv_reply import Columns, Rows, csv_rows
 from flows.sources.http import HttpClient, address
 from flows.sources.shape import Record, ReplyShapeError, as_text, records
 from flows.sources.source import Citation, FetchResult, Kind, Problem
+from flows.sources.tables import as_line
 from flows.validation import RawRow
 
 SITE = "https://www.sciencebase.gov/"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from sqlalchemy import (
 from flows.storage.bulk import append
 from flows.storage.database import Database
 from flows.storage.tables import UtcDateTime, ingest_run, observation, quarantine
-from flows.validation import Observation, observation_table
+from flows.validation import Observation, RejectedRow, observation_table
 from forecasting.results import ObservedPoint
 
 ROWS_AT_ONCE = 50_000
@@ -36,21 +36,6 @@ NAMES_AT_ONCE = 500
 # How far after its own day a correction that nobody announced may be placed (see _correction).
 _INSTANT = timedelta(microseconds=1)
 _CORRECTIONS = timedelta(milliseconds=1)
-
-
-class Rejected(Protocol):
-    """A row that validation turned away, with where it stood and why."""
-
-    @property
-    def source(self) -> str: ...
-    @property
-    def file(self) -> str: ...
-    @property
-    def row(self) -> int: ...
-    @property
-    def raw(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +133,7 @@ class ObservationStore:
         self,
         source: str,
         rows: pd.DataFrame | Iterable[Observation],
-        rejected: Sequence[Rejected],
+        rejected: Sequence[RejectedRow],
         *,
         fetched_at: datetime,
         newest_period: date | None = None,
@@ -327,7 +312,7 @@ class ObservationStore:
         with self._database.reading() as connection:
             return tuple((row.known_at, row.value) for row in connection.execute(query))
 
-    def quarantine(self, rows: Sequence[Rejected], at: datetime) -> int:
+    def quarantine(self, rows: Sequence[RejectedRow], at: datetime) -> int:
         """Keep refused rows with the reason; a row refused before is only seen again. Returns new ones."""
         with self._database.writing("observations") as connection:
             return _quarantine(connection, rows, at)
@@ -408,14 +393,14 @@ def _record(connection: Connection, run: IngestRun) -> None:
     )
 
 
-def _quarantine(connection: Connection, rows: Sequence[Rejected], at: datetime) -> int:
+def _quarantine(connection: Connection, rows: Sequence[RejectedRow], at: datetime) -> int:
     # In parts: a file of a million bad rows must not cost a gigabyte. A row that stands in two parts
     # is found by the second one.
     starts = range(0, len(rows), ROWS_AT_ONCE)
     return sum(_quarantine_part(connection, rows[it : it + ROWS_AT_ONCE], at) for it in starts)
 
 
-def _quarantine_part(connection: Connection, rows: Sequence[Rejected], at: datetime) -> int:
+def _quarantine_part(connection: Connection, rows: Sequence[RejectedRow], at: datetime) -> int:
     wanted = {_row_key(row): row for row in rows}
     for keys in _chunks(list(wanted), NAMES_AT_ONCE):
         mine = quarantine.c.row_key.in_(keys)
@@ -598,7 +583,7 @@ def _valid_at(said: dict[datetime, _Figure], moment: datetime) -> _Figure | None
     return None if latest is None else said[latest]
 
 
-def _row_key(row: Rejected) -> str:
+def _row_key(row: RejectedRow) -> str:
     parts = (row.source, row.file, str(row.row), row.raw, row.reason)
     return hashlib.sha256("\x1f".join(parts).encode(errors="replace")).hexdigest()
 

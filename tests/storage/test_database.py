@@ -270,6 +270,14 @@ def test_an_instant_without_a_zone_is_refused(database: Database):
         connection.execute(insert(outbox_pause).values(scope="c", until=naive, reason=""))
 
 
+def test_text_comes_back_as_it_went_in_whatever_the_shell_speaks(database_url: str, monkeypatch):
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with open_database(database_url) as database:
+        with database.writing() as connection:
+            connection.execute(insert(writer).values(name="磁铁 – مغناطيس €"))
+        assert "磁铁 – مغناطيس €" in names(database)
+
+
 def test_a_table_that_is_missing_says_which_command_makes_it(empty_database_url):
     with (
         open_database(empty_database_url) as database,

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from flows.storage import observations
 from flows.storage.database import Database, open_database
 from flows.storage.observations import Counts, Newest, ObservationStore
 from flows.storage.tables import ingest_run, observation, quarantine
-from flows.validation import Observation
+from flows.validation import Observation, RejectedRow
 
 MARCH = date(2025, 3, 1)
 APRIL = date(2025, 4, 1)
@@ -315,19 +315,15 @@ def test_a_summary_counts_periods_and_vintages_as_known_then(store):
 # --- one reading is one transaction --------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Refused:
-    source: str = "prices"
-    file: str = "prices.csv"
-    row: int = 7
-    raw: str = "dy_oxide,2025-13,abc"
-    reason: str = "period: no such month"
+def refused(**changes: object) -> RejectedRow:
+    row = RejectedRow("prices", "prices.csv", 7, "dy_oxide,2025-13,abc", "period: no such month")
+    return replace(row, **changes)
 
 
 def test_a_refused_row_is_kept_once_and_its_last_sight_moves(store):
-    assert store.quarantine([Refused(), Refused(row=8)], FETCHED) == 2
+    assert store.quarantine([refused(), refused(row=8)], FETCHED) == 2
     later = FETCHED + timedelta(days=1)
-    assert store.quarantine([Refused()], later) == 0
+    assert store.quarantine([refused()], later) == 0
     kept = store.quarantined("prices")
     assert [(row.row, row.at, row.last_at) for row in kept] == [
         (7, FETCHED, later),
@@ -340,13 +336,13 @@ def test_a_refused_row_is_kept_once_and_its_last_sight_moves(store):
 @pytest.mark.parametrize("at_once", [1, 2, 1000])
 def test_a_row_that_is_refused_twice_in_one_reading_is_kept_once(store, monkeypatch, at_once):
     monkeypatch.setattr(observations, "ROWS_AT_ONCE", at_once)
-    rows = [Refused(), Refused(row=8), Refused(), Refused(row=9), Refused(row=8)]
+    rows = [refused(), refused(row=8), refused(), refused(row=9), refused(row=8)]
     assert store.quarantine(rows, FETCHED) == 3
     assert store.count_quarantined() == 3
 
 
 def test_refused_rows_are_counted_by_source(store):
-    store.quarantine([Refused(), Refused(row=8), Refused(source="trade")], FETCHED)
+    store.quarantine([refused(), refused(row=8), refused(source="trade")], FETCHED)
     assert store.count_quarantined("prices") == 2
     assert store.count_quarantined() == 3
 
@@ -354,7 +350,7 @@ def test_refused_rows_are_counted_by_source(store):
 def test_a_reading_is_remembered_with_its_counts(store):
     rows = [make_row(), make_row(period=APRIL)]
     run = store.keep(
-        "prices", rows, [Refused()], fetched_at=FETCHED, newest_period=APRIL, error="Dy: no answer"
+        "prices", rows, [refused()], fetched_at=FETCHED, newest_period=APRIL, error="Dy: no answer"
     )
     assert (run.read, run.new, run.revised, run.unchanged, run.quarantined) == (3, 2, 0, 0, 1)
     empty = store.keep("trade", (), (), fetched_at=FETCHED, error="no answer")
@@ -369,7 +365,7 @@ def test_a_reading_whose_account_cannot_be_written_leaves_nothing(store, databas
 
     monkeypatch.setattr(observations, "_record", fail)
     with pytest.raises(RuntimeError):
-        store.keep("prices", [make_row()], [Refused()], fetched_at=FETCHED)
+        store.keep("prices", [make_row()], [refused()], fetched_at=FETCHED)
     assert set(rows_in(database).values()) == {0}
 
 
@@ -378,7 +374,7 @@ import sys, time
 from datetime import timedelta
 from flows.storage import observations
 from flows.storage.database import open_database
-from tests.storage.test_observations import FETCHED, Refused, many_rows
+from tests.storage.test_observations import FETCHED, refused, many_rows
 
 observations.ROWS_AT_ONCE = 500
 write = observations.append
@@ -394,7 +390,7 @@ def slowly(connection, table, columns):
 observations.append = slowly
 with open_database(sys.argv[1]) as database:
     observations.ObservationStore(database).keep(
-        "prices", many_rows(), [Refused()], fetched_at=FETCHED
+        "prices", many_rows(), [refused()], fetched_at=FETCHED
     )
 print("done", flush=True)
 """
@@ -433,7 +429,7 @@ def test_a_kill_in_the_middle_of_a_batch_leaves_nothing_of_it(database, database
     assert killed_after(parts, database_url, pause="0.05") == -signal.SIGKILL
     assert set(rows_in(database).values()) == {0}
     store = ObservationStore(database)
-    run = store.keep("prices", many_rows(), [Refused()], fetched_at=FETCHED)
+    run = store.keep("prices", many_rows(), [refused()], fetched_at=FETCHED)
     assert (run.new, run.quarantined) == (5_000, 1)
     assert rows_in(database) == {"observation": 5_000, "quarantine": 1, "ingest_run": 1}
 
