@@ -1,6 +1,7 @@
 """What operators see of a run in the Prefect UI: tables and pictures as plain text, published elsewhere."""
 
 import base64
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -94,14 +95,11 @@ def quarantine_page(
             f"{refused} rows were read and not kept. Nothing that was kept before is touched; the next "
             "ingest reads them again.",
             "",
-            "| source | file | row | why | what it said |",
-            "| --- | --- | ---: | --- | --- |",
         ]
-        lines += [
-            f"| {_cell(row.source)} | {_cell(row.file)} | {row.row} | {_cell(row.reason)} "
-            f"| {_code(row.raw)} |"
-            for row in rows
-        ]
+        # A list, not a table: Prefect's tables don't wrap, and the reason would be cut off.
+        for row in rows:
+            place = f"{_plain(row.source)}, {_plain(row.file)} row {row.row}"
+            lines.append(f"- **{place}**: {_plain(row.reason)}  \n  {_code(row.raw)}")
         if refused > len(rows):
             lines += ["", f"{refused - len(rows)} more: `lodestone data quarantine`"]
     gaps = [(one.source, gap) for one in sources for gap in one.gaps]
@@ -112,7 +110,7 @@ def quarantine_page(
             "",
             "Periods that the calendar has between the first and the newest row, and the source has not.",
             "",
-            *(f"- {_cell(source)}: {_cell(gap)}" for source, gap in gaps),
+            *(f"- {_plain(source)}: {_plain(gap)}" for source, gap in gaps),
         ]
     return Artifact(
         key=f"quarantine-{kind}",
@@ -224,16 +222,15 @@ def _picture(png: bytes, alt_text: str) -> str:
     return f"![{alt_text}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
 
 
-def _cell(text: str) -> str:
-    """A publisher's text inside a table of Markdown: it must not end the cell or become markup."""
-    for mark, harmless in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("[", "\\["), ("`", "\\`")):
-        text = text.replace(mark, harmless)
-    return " ".join(text.split())
+def _plain(text: str) -> str:
+    """A publisher's text as text: it must not become markup."""
+    escaped = re.sub(r"([\\`*_{}\[\]#|~])", r"\\\1", text.replace("<", "&lt;"))
+    return " ".join(escaped.split())
 
 
 def _code(text: str) -> str:
-    text = " ".join(text.replace("`", "'").replace("|", "\\|").split())
-    return f"`{text}`" if text else ""
+    text = " ".join(text.replace("`", "'").split())
+    return f"`{text}`" if text else "(empty)"
 
 
 def _key(name: str) -> str:

@@ -662,6 +662,11 @@ def _check(options: argparse.Namespace) -> int:
                 f"{len(service.catalog.series)} series, {len(service.catalog.markets)} markets",
             )
         )
+        offline = steps.source_names(service, live=False)
+        online = sorted(steps.live_names(service))
+        checks.append(
+            ("sources", True, f"{', '.join(offline)}; with --live also {', '.join(online)}")
+        )
         checks.append(("rules", True, f"{rules} rules, {len(service.ruleset.routes)} routes"))
         left = service.ledger.summary(steps.LIVE_BOOK, service.clock())
         every = service.ledger.summary(None, service.clock())

@@ -390,6 +390,7 @@ def refused(url: str, action=Database.upgrade) -> str:
     told = str(caught.value)
     assert "\n" not in told
     assert told.startswith("postgresql://")
+    assert "Is the server running" not in told  # what libpq adds, for each address it tried
     assert SECRET not in told
     return told
 
