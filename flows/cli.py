@@ -412,7 +412,7 @@ def _data_history(options: argparse.Namespace) -> int:
         [
             f"{options.series}, {unit}, as known on {moment.known_at:%Y-%m-%d %H:%M} UTC",
             *(
-                f"{row.period}  {row.value:>14,.6g}  known {row.known_at:%Y-%m-%d}"
+                f"{row.period}  {row.value:>14,.10g}  known {row.known_at:%Y-%m-%d}"
                 f"{'' if row.is_dated else ' (usual lag)'}  {row.source_id}, {row.confidence}"
                 + (f"; written {row.raw_value} {row.raw_unit}" if row.was_converted else "")
                 + (f"; {row.note}" if row.note else "")

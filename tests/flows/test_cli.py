@@ -228,6 +228,8 @@ def test_a_history_is_printed_as_it_was_known_on_a_day(capsys):
     assert "dy_oxide, USD/kg, as known on 2013-05-15 23:59 UTC" in shown
     assert "2013-04-01" in shown
     assert "2013-05-01" not in shown
+    assert cli.main(["data", "history", "reserves_china"]) == 0
+    assert "44,000,000  known 2025-01-31" in capsys.readouterr().out
     assert cli.main(["data", "history", "dy_oxid"]) == 2
 
 
