@@ -32,6 +32,7 @@ class SourceReport:
     is_unread: bool = False  # a publisher gave nothing at all: worth another visit
     samples: tuple[RejectedRow, ...] = ()  # the first of the rows that were turned away
     gaps: tuple[str, ...] = ()  # periods that the calendar has and the source has not
+    notes: tuple[str, ...] = ()  # what was left out on purpose
 
     def lines(self) -> list[str]:
         told = (
@@ -39,6 +40,7 @@ class SourceReport:
             f"{self.unchanged} unchanged, {self.quarantined} quarantined"
         )
         lines = [f"{told}; {self.error}" if self.error else told]
+        lines += [f"  {note}" for note in self.notes]
         lines += [f"  {row.file} row {row.row}: {row.reason}" for row in self.samples]
         if self.quarantined > len(self.samples):
             left = self.quarantined - len(self.samples)
@@ -68,6 +70,7 @@ def together(reports: Iterable[SourceReport]) -> SourceReport:
             is_unread=merged.is_unread or one.is_unread,
             samples=(*merged.samples, *one.samples)[:ROWS_SHOWN],
             gaps=(*merged.gaps, *one.gaps),
+            notes=(*merged.notes, *one.notes),
         )
     return merged
 

@@ -187,6 +187,8 @@ def _check_series(series: Mapping[str, SeriesEntry], sources: Mapping[str, Sourc
                 message = f"catalog.toml: series.{name}: {label}: {value!r} is not one of {', '.join(allowed)}"
                 raise CatalogError(message)
         for label, is_fine, rule in (
+            ("series", len(name) <= 80, "a name of at most 80 characters"),
+            ("unit", 0 < len(entry.unit) <= 40, "a unit of at most 40 characters"),
             ("jump", entry.jump == 0 or entry.jump > 1, "a factor above 1, or 0 for no bound"),
             ("lag_days", entry.lag_days >= 0, "0 or more days"),
             ("flat_days", entry.flat_days >= 0, "0 or more working days"),

@@ -375,7 +375,11 @@ def _data_status(options: argparse.Namespace) -> int:
 
 
 def _data_quarantine(options: argparse.Namespace) -> int:
+    from flows import steps
+
     with _service() as service:
+        if options.source:
+            steps.chosen_sources(service, [options.source], live=True)
         found = service.observations.quarantined(options.source, limit=options.limit)
         total = service.observations.count_quarantined(options.source)
     whose = f" of {options.source}" if options.source else ""
@@ -413,7 +417,7 @@ def _data_history(options: argparse.Namespace) -> int:
             f"{options.series}, {unit}, as known on {moment.known_at:%Y-%m-%d %H:%M} UTC",
             *(
                 f"{row.period}  {row.value:>14,.10g}  known {row.known_at:%Y-%m-%d}"
-                f"{'' if row.is_dated else ' (usual lag)'}  {row.source_id}, {row.confidence}"
+                f"{'' if row.known_by == 'publisher' else f' ({row.known_by})'}  {row.source_id}, {row.confidence}"
                 + (f"; written {row.raw_value} {row.raw_unit}" if row.was_converted else "")
                 + (f"; {row.note}" if row.note else "")
                 for row in rows

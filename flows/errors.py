@@ -37,12 +37,18 @@ class PrefectUnreachableError(LodestoneError):
     """The Prefect server does not answer, or the embedded one can't be started."""
 
 
+MOST_NAMED = 20
+"""Names that an error lists: five hundred help nobody."""
+
+
 def require_known(what: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Raise UsageError for the first name that isn't known, with the nearest one that is."""
     names = tuple(known)
     for word in given:
         if word not in names:
             near = difflib.get_close_matches(word, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+            listed = ", ".join(names[:MOST_NAMED]) or "none"
+            listed += f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {listed}"
             message = f"there is no {what} {word!r}; {hint}"
             raise UsageError(message)

@@ -1,7 +1,7 @@
 """What is known at a moment: series, forecasts, projections, sources, and when rules were last judged."""
 
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import pandas as pd
 
@@ -11,6 +11,7 @@ from flows.catalog import EXPORTS
 from flows.sentences import Judged
 from flows.service import Moment, Service
 from flows.units import Rate, Rates
+from flows.validation import RatesOf
 from forecasting.market.flow import add_months
 from forecasting.results import MarketProjection, ObservedSeries, Situation, SourceState
 from forecasting.series import CannotForecastError, prepare
@@ -18,6 +19,9 @@ from forecasting.splice import splice
 
 RATE_DAYS = 7
 """How old an exchange rate may be: markets are closed over holidays, not longer."""
+
+YEARLY_RATE_DAYS = 3 * 366
+"""How long before a figure the year of a mean may begin: last year's mean comes out after its end."""
 
 RAISE_STEP = "raise-alerts"
 """Name under which a run records the step that judges the rules."""
@@ -29,7 +33,7 @@ def observed(service: Service, series: str, at: Moment) -> ObservedSeries:
     parts = []
     for name in service.catalog.parts(series):
         part = service.catalog.series[name]
-        points = service.observations.points(name, at.known_at)
+        points = service.observations.points(name, at.known_at, unit=part.unit)
         parts.append(ObservedSeries(name, part.title, part.unit, part.frequency, points))
     return splice(parts, series=series, title=entry.title, frequency=entry.frequency)
 
@@ -128,50 +132,70 @@ def source_states(service: Service, at: Moment) -> dict[str, SourceState]:
     return states
 
 
-def exchange_rates(service: Service, known_at: datetime) -> Rates:
-    """Exchange rates as known at a moment: the ECB's of the day or the last before it, else a yearly mean."""
-    daily: dict[str, pd.DataFrame] = {}
+def exchange_rates(service: Service, known_at: datetime) -> RatesOf:
+    """Exchange rates for figures that are read at a moment; each figure sees those known at its own.
 
-    def history(series: str) -> pd.DataFrame:
-        if series not in daily:
-            is_known = series in service.catalog.series
-            daily[series] = (
-                service.observations.history(series, known_at) if is_known else pd.DataFrame()
-            )
-        return daily[series]
+    A day has the ECB's rates of the day or the last before it, a month or year the mean of its days; where
+    none are known, the last yearly mean that was.
+    """
+    said: dict[str, pd.DataFrame] = {}
 
-    def last(series: str, day: date, most_days: int) -> Rate | None:
-        table = history(series)
+    def known(series: str, first: date, last: date, then: datetime) -> pd.DataFrame:
+        """One row a period between two days, as known then."""
+        entry = service.catalog.series.get(series)
+        if series not in said and entry is not None:
+            said[series] = service.observations.statements(series, known_at, unit=entry.unit)
+        table = said.get(series)
+        if table is None or table.empty:
+            return pd.DataFrame()
+        table = table[table["period"].between(pd.Timestamp(first), pd.Timestamp(last))]
+        return table[table["known_at"] <= then].drop_duplicates("period", keep="last")
+
+    def per_euro(currency: str, first: date, last: date, then: datetime) -> pd.DataFrame:
+        start = first if first < last else last - timedelta(days=RATE_DAYS)
+        table = known(f"{currency.lower()}_per_eur", start, last, then)
+        return table if first < last else table.tail(1)
+
+    def daily(base: str, quote: str, first: date, last: date, then: datetime) -> Rate | None:
+        found = [per_euro(it, first, last, then) for it in (base, quote) if it != "EUR"]
+        if not found or any(table.empty for table in found):
+            return None
+        mean = {
+            it: table["value"].mean()
+            for it, table in zip([it for it in (base, quote) if it != "EUR"], found, strict=True)
+        }
+        newest = min((table.iloc[-1] for table in found), key=lambda row: row["period"])
+        return Rate(
+            float(mean.get(quote, 1.0) / mean.get(base, 1.0)),
+            newest["period"].date(),
+            newest["source_id"],
+            newest["confidence"],
+        )
+
+    def yearly(base: str, quote: str, last: date, then: datetime) -> Rate | None:
+        first = last - timedelta(days=YEARLY_RATE_DAYS)
+        table = known(f"{quote.lower()}_per_{base.lower()}_year", first, last, then)
         if table.empty:
             return None
-        at = int(table["period"].searchsorted(pd.Timestamp(day), side="right")) - 1
-        if at < 0 or (day - table["period"].iloc[at].date()).days > most_days:
-            return None
-        row = table.iloc[at]
+        row = table.iloc[-1]
         return Rate(float(row["value"]), row["period"].date(), row["source_id"], row["confidence"])
 
-    def rate(base: str, quote: str, day: date) -> Rate | str:
-        euro = Rate(1.0, day, "", "high")
-        ours, theirs = (
-            euro if it == "EUR" else last(f"{it.lower()}_per_eur", day, RATE_DAYS)
-            for it in (base, quote)
-        )
-        if ours and theirs:
-            older = min(ours, theirs, key=lambda it: it.quoted_on)
-            source = ours.source_id or theirs.source_id
-            return Rate(theirs.value / ours.value, older.quoted_on, source, older.confidence)
-        yearly = last(f"{quote.lower()}_per_{base.lower()}_year", day, 365)
-        if yearly:
-            return yearly
-        turned = last(f"{base.lower()}_per_{quote.lower()}_year", day, 365)
-        if turned:
-            return replace(turned, value=1 / turned.value)
-        return (
-            f"no {quote}/{base} rate is known within {RATE_DAYS} days before {day}, and no yearly one: "
-            "run `lodestone ingest ecb_fx --live` first"
-        )
+    def of_period(first: date, last: date, then: datetime) -> Rates:
+        def rate(base: str, quote: str, day: date) -> Rate | str:
+            turned = yearly(quote, base, last, then)
+            found = (
+                daily(base, quote, first, last, then)
+                or yearly(base, quote, last, then)
+                or (turned and replace(turned, value=1 / turned.value))
+            )
+            return found or (
+                f"no {quote}/{base} rate is known within {RATE_DAYS} days before {day}, and no yearly "
+                "mean: run `lodestone ingest ecb_fx --live` first"
+            )
 
-    return rate
+        return rate
+
+    return of_period
 
 
 def unjudged(service: Service, at: Moment) -> tuple[str, ...]:

@@ -190,6 +190,10 @@ def _ingest(kind: Kind, as_of: date | None, live: bool, sources: Sequence[str]) 
             reports.append(fetch(kind, name, as_of, live))
         except UnreadError as error:
             reports.append(error.report)
+        except Exception as error:
+            # A time-out of the task, or a database that is gone: the others are asked all the same.
+            LOG.exception("%s failed", name)
+            reports.append(steps.SourceReport(name, error=f"{error}" or type(error).__name__))
     samples = [row for one in reports for row in one.samples]
     _publish(
         [artifacts.ingest_table(kind, reports), artifacts.quarantine_page(kind, reports, samples)]

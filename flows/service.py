@@ -57,6 +57,6 @@ def moment(service: Service, as_of: date | None, live: bool) -> Moment:
         return Moment(now, LIVE_BOOK, live)
     known_at = datetime.combine(as_of, time(23, 59, 59), tzinfo=UTC)
     if known_at.date() > now.date():
-        message = f"--as-of {as_of}: that day has not come yet (today is {now:%Y-%m-%d})"
+        message = f"{as_of}: that day has not come yet (today is {now:%Y-%m-%d})"
         raise UsageError(message)
     return Moment(known_at, f"as-of {as_of}", live)

@@ -1,11 +1,14 @@
 """Settings from LODESTONE_… variables and lodestone.toml: the only reader of the environment."""
 
 import difflib
+import ipaddress
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -56,6 +59,11 @@ class Settings(BaseSettings):
     )
     komis_mirror_url: str = Field(
         "", description="JSON copy of KOMIS' quotes to read where KOMIS itself can't be reached."
+    )
+
+    http_instead: dict[str, str] = Field(
+        {},
+        description="Origins that publishers are asked at instead of their own, each by the other.",
     )
 
     prefect_api_url: str = Field(
@@ -110,6 +118,28 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return value.upper()
 
+    @field_validator("http_instead")
+    @classmethod
+    def _origins(cls, value: dict[str, str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for number, (publisher, other) in enumerate(value.items(), start=1):
+            origin = _origin(publisher)
+            if not origin or not (there := _origin(other)):
+                what = "other" if origin else "publisher's"
+                message = (
+                    f"entry {number}: the {what} address is no origin such as https://host or "
+                    "http://127.0.0.1:8123, without path, query and user"
+                )
+                raise ValueError(message)
+            if there.startswith("http:") and not _is_this_machine(there):
+                message = f"entry {number}: http is for this machine only; ask {there[7:]} by https"
+                raise ValueError(message)
+            if origin in found:
+                message = f"entry {number}: {origin} has another origin already"
+                raise ValueError(message)
+            found[origin] = there
+        return found
+
     @property
     def resolved_database_url(self) -> str:
         """`database_url`, or SQLite in the home folder."""
@@ -147,10 +177,63 @@ def load_settings(
         values["models"] = tuple(
             part.strip() for part in values["models"].split(",") if part.strip()
         )
+    if isinstance(values.get("http_instead"), str):
+        values["http_instead"] = _pairs(f"{PREFIX}HTTP_INSTEAD", values["http_instead"])
     try:
         return Settings(**values)
     except ValidationError as error:
         raise SettingsError(_describe(error)) from None
+
+
+def _pairs(variable: str, text: str) -> dict[str, str]:
+    """What a variable says as {"a": "b"} or as a=b,c=d."""
+    if text.lstrip().startswith("{"):
+        try:
+            # A name that stands twice is none of the two.
+            pairs = json.loads(text, object_pairs_hook=list)
+        except (ValueError, RecursionError):
+            message = f"{variable}: is no JSON object"
+            raise SettingsError(message) from None
+    else:
+        pairs = [part.split("=", 1) for part in text.split(",") if part.strip()]
+    found: dict[str, str] = {}
+    for pair in pairs:
+        if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+            message = (
+                f'{variable}: is written origin=origin,origin=origin or {{"origin": "origin"}}'
+            )
+            raise SettingsError(message)
+        name, value = (part.strip() for part in pair)
+        if name in found:
+            message = f"{variable}: an origin stands twice"
+            raise SettingsError(message)
+        found[name] = value
+    return found
+
+
+def _origin(text: str) -> str:
+    """Scheme, host and port in one spelling; empty for what is more or less than an origin."""
+    try:
+        parts = urlsplit(text.strip())
+        scheme, host, port = parts.scheme.lower(), parts.hostname or "", parts.port
+    except ValueError:
+        return ""
+    more = parts.path.rstrip("/") + parts.query + parts.fragment
+    if scheme not in ("http", "https") or not host or more or "@" in parts.netloc:
+        return ""
+    if not host.isprintable() or any(map(str.isspace, host)):
+        return ""
+    host = f"[{host}]" if ":" in host else host
+    is_usual = port in (None, {"http": 80, "https": 443}[scheme])
+    return f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{port}"
+
+
+def _is_this_machine(origin: str) -> bool:
+    host = urlsplit(origin).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _keys(environ: Mapping[str, str]) -> dict[str, str]:

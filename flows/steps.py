@@ -1,9 +1,9 @@
 """The whole service on one page: ingest, forecast, project, raise, deliver, report."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,13 @@ from flows.accounts import (
     together,
 )
 from flows.catalog import EXPORTS
-from flows.errors import LodestoneError, SourceError, UsageError, require_known
+from flows.errors import (
+    DatabaseUnusableError,
+    LodestoneError,
+    SourceError,
+    UsageError,
+    require_known,
+)
 from flows.known import (
     RAISE_STEP,
     exchange_rates,
@@ -45,14 +51,14 @@ from flows.known import (
 from flows.report import Outlook, render
 from flows.service import LIVE_BOOK, Moment, Service, moment
 from flows.sources.source import Kind, Source
-from flows.storage.observations import AuditRow, IngestRun
+from flows.storage.observations import AuditRow, StoredSeries
 from flows.telling import channel_of, chart_of, entries, last_channel, links_of
-from flows.validation import calendar_length, next_expected, validate
+from flows.validation import EARLIEST_ZONE, calendar_length, next_expected, validate
 from forecasting.market.balance import CannotProjectError, Inputs, project_market
 from forecasting.results import MarketProjection
 from forecasting.selection import forecast as forecast_one
 from forecasting.series import CannotForecastError
-from forecasting.splice import first_day
+from forecasting.splice import choose
 
 # What callers need beside the steps themselves is handed on from here.
 __all__ = [
@@ -116,10 +122,11 @@ def ingest(
     """
     opened = [it for it in service.open_sources(at.live) if kind in (None, it.kind)]
     wanted = chosen_sources(service, sources, live=at.live, kind=kind)
-    reports = [
-        together([_ingest_one(service, source, at) for source in opened if source.name == name])
-        for name in wanted
-    ]
+    reports = []
+    for name in wanted:
+        now = service.clock()  # one visit, whether it is to one place or to two
+        visits = [_visited(service, it, at, now) for it in opened if it.name == name]
+        reports.append(together(visits))
     return IngestReport(tuple(reports))
 
 
@@ -143,31 +150,44 @@ def chosen_sources(
     )
 
 
-def _ingest_one(service: Service, source: Source, at: Moment) -> SourceReport:
-    now = service.clock()
+def _visited(service: Service, source: Source, at: Moment, now: datetime) -> SourceReport:
+    """What became of one source; whatever goes wrong with it must not stop the others."""
     try:
-        fetched = source.fetch(now=now)
+        return _ingest_one(service, source, at, now)
     except SourceError as unread:
         LOG.warning("%s", unread)
-        service.observations.keep(source.name, (), (), fetched_at=now, error=unread.problem)
-        return SourceReport(source.name, error=unread.problem, is_unread=True)
+        problem = unread.problem
+    except DatabaseUnusableError:
+        raise  # no other source could be kept either
+    except Exception as error:
+        # Ours to mend: the log has it whole. The text of an unknown error may hold a secret.
+        LOG.exception("%s: failed inside Lodestone", source.name)
+        problem = f"failed inside Lodestone ({type(error).__name__}); please report it with the log"
+    service.observations.keep(source.name, (), (), fetched_at=now, error=problem)
+    return SourceReport(source.name, error=problem, is_unread=True)
+
+
+def _ingest_one(service: Service, source: Source, at: Moment, now: datetime) -> SourceReport:
+    fetched = source.fetch(now=now)
     batch = validate(
         source.name,
         fetched.rows,
         series=service.catalog.stored_series,
         source_ids=set(fetched.citations),
         now=now,
-        stored=service.observations.last,
+        stored=service.observations.around,
         rates=exchange_rates(service, now),
     )
     error = "; ".join(str(problem) for problem in fetched.problems)
-    newest = batch.newest(at.known_at)
+    # All that was read just now is known now, also what is dated today and stands from noon on.
+    known_at = now + EARLIEST_ZONE if at.book == LIVE_BOOK else at.known_at
+    newest = batch.newest(known_at)
     run = service.observations.keep(
         source.name,
         batch.table,
         batch.rejected,
         fetched_at=now,
-        newest_period=batch.newest_period(at.known_at),
+        newest_period=None if newest is None else newest.period,
         error=error,
     )
     report = SourceReport(
@@ -181,14 +201,14 @@ def _ingest_one(service: Service, source: Source, at: Moment) -> SourceReport:
         error=error,
         samples=batch.rejected[:ROWS_SHOWN],
         gaps=tuple(map(str, batch.gaps)),
+        notes=fetched.notes,
     )
     if newest is None:
         return report
-    spec = service.catalog.series[newest.series]
     return replace(
         report,
-        age_days=(at.known_at - newest.known_at).days,
-        next_expected=next_expected(newest.period, spec).date(),
+        age_days=batch.age_days(known_at, now if at.book == LIVE_BOOK else at.known_at),
+        next_expected=next_expected(newest.period, service.catalog.series[newest.series]).date(),
     )
 
 
@@ -205,8 +225,7 @@ def data_status(service: Service, at: Moment) -> DataStatus:
                 series=stored.series,
                 group=entry.source,
                 periods=stored.periods,
-                missing=calendar_length(stored.first, stored.newest, entry.frequency)
-                - stored.periods,
+                missing=_missing(service, stored, entry.frequency),
                 vintages=stored.vintages,
                 first_period=stored.first,
                 newest_period=stored.newest,
@@ -227,21 +246,26 @@ def data_status(service: Service, at: Moment) -> DataStatus:
         )
         for state in source_states(service, at).values()
     )
-    return DataStatus(
-        groups, tuple(series), tuple(_last_ingests(service.observations.ingests(limit=50)))
-    )
+    return DataStatus(groups, tuple(series), service.observations.last_visits())
+
+
+def _missing(service: Service, stored: StoredSeries, frequency: str) -> int:
+    """Periods of the calendar between the first and the newest that are not kept."""
+    expected = calendar_length(stored.first, stored.newest, frequency)
+    if frequency != "day":
+        return expected - stored.periods
+    # A quote of a Sunday fills no gap.
+    return expected - service.observations.working_days(stored.series)
 
 
 def history_rows(service: Service, series: str, at: Moment) -> tuple[AuditRow, ...]:
     """A series as known at the moment, period by period; a spliced one from the part that speaks for it."""
     require_known("series", [series], service.catalog.series)
-    frequency = service.catalog.series[series].frequency
-    chosen = {}
-    for part in reversed(service.catalog.parts(series)):
-        for row in service.observations.audit(part, at.known_at):
-            period = first_day(row.period, frequency)
-            chosen[period] = replace(row, period=period)
-    return tuple(chosen[period] for period in sorted(chosen))
+    parts = [
+        service.observations.audit(part, at.known_at) for part in service.catalog.parts(series)
+    ]
+    chosen = choose(parts, service.catalog.series[series].frequency)
+    return tuple(replace(row, period=period) for period, row in chosen.items())
 
 
 # --- 2: forecasts ----------------------------------------------------------------
@@ -409,17 +433,8 @@ def outlook(service: Service, at: Moment) -> Outlook:
         judged=last_judged(service, at),
         unjudged=unjudged(service, at),
         # Visits are of the wall clock: they say nothing about what a past day could know.
-        ingests=_last_ingests(service.observations.ingests(limit=50))
-        if at.book == LIVE_BOOK
-        else (),
+        ingests=list(service.observations.last_visits()) if at.book == LIVE_BOOK else (),
     )
-
-
-def _last_ingests(runs: Iterable[IngestRun]) -> list[IngestRun]:
-    last: dict[str, IngestRun] = {}
-    for run in runs:  # newest first
-        last.setdefault(run.source, run)
-    return sorted(last.values(), key=lambda run: run.source)
 
 
 def outlook_path(service: Service, at: Moment) -> Path:

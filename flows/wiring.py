@@ -46,6 +46,7 @@ def build(settings: Settings) -> Service:
     def sources(live: bool) -> Sequence[Source]:
         return open_sources(reach, live=live)
 
+    speaker = sender(settings)
     if settings.database_url == "":
         _make_folder(settings.home)
     database = open_database(settings.resolved_database_url)
@@ -64,7 +65,7 @@ def build(settings: Settings) -> Service:
         ledger=SqlLedger(database),
         runs=RunStore(database),
         open_sources=sources,
-        sender=sender(settings),
+        sender=speaker,
         clock=now,
         pause=time.sleep,
     )
@@ -83,6 +84,7 @@ def reach_of(settings: Settings, catalog: Catalog) -> Reach:
         pause=time.sleep,
         folder=settings.snapshot_dir,
         cache=HttpCache(settings.home / "http"),
+        instead=settings.http_instead,
         komis_mirror_url=settings.komis_mirror_url,
         comtrade_key=settings.comtrade_key.get_secret_value(),
         keys={name: key.get_secret_value() for name, key in settings.keys.items()},

@@ -45,6 +45,7 @@ class Reach:
     folder: Traversable | None = None  # None: the bundled snapshot
     policy: HttpPolicy | None = None
     cache: HttpCache | None = None
+    instead: Mapping[str, str] = field(default_factory=dict)  # origins that stand in for others
     komis_mirror_url: str = ""
     comtrade_key: str = field(default="", repr=False)
     keys: Mapping[str, str] = field(
@@ -55,7 +56,9 @@ class Reach:
     def client(self, name: str) -> HttpClient:
         """A client that speaks for one source."""
         policy = self.policy or _POLICIES.get(name)
-        return HttpClient(name, pause=self.pause, policy=policy, cache=self.cache)
+        return HttpClient(
+            name, pause=self.pause, policy=policy, cache=self.cache, instead=self.instead
+        )
 
 
 # How often these two may be asked is theirs to say.

@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 from flows.catalog import load_catalog
 from flows.errors import SourceError
 from flows.sources.http import HttpClient, HttpPolicy
-from flows.sources.shape import Record, ReplyShapeError, as_text, inside, records
+from flows.sources.shape import Record, ReplyShapeError, as_text, records
 from flows.sources.source import Citation, FetchResult, Kind, Problem
-from flows.units import UnknownCodeError, comtrade_country, country
+from flows.units import UnknownCodeError, comtrade_country, country, hs
 from flows.validation import RawRow
 
 SITE = "https://comtradeapi.un.org"
@@ -39,11 +39,12 @@ _SERIES = re.compile(
 )
 _FLOWS = {"exports": "X", "imports": "M"}
 _KEY = ("freqCode", "reporterCode", "flowCode", "partnerCode", "cmdCode", "period")
-_FIELDS = (*_KEY, *TOTALS, "netWgt", "qty", "qtyUnitCode", "primaryValue")
+_FIELDS = (*_KEY, "netWgt", "primaryValue")
+_SOMETIMES = (*TOTALS, "qty", "qtyUnitCode")  # the preview leaves some of them out
 # All that a reply has had so far: when one of the above is missing, a new name may be its new name.
 _KNOWN = frozenset(
     {
-        *_FIELDS,
+        *(*_FIELDS, *_SOMETIMES),
         *("typeCode", "refPeriodId", "refYear", "refMonth", "classificationCode", "aggrLevel"),
         *("classificationSearchCode", "isOriginalClassification", "isLeaf", "mosCode"),
         *("reporterISO", "reporterDesc", "flowDesc", "partnerISO", "partnerDesc"),
@@ -53,7 +54,14 @@ _KNOWN = frozenset(
         *("legacyEstimationFlag", "isReported", "isAggregate"),
     }
 )
-_SHOWN = (*_FIELDS, "isNetWgtEstimated", "isQtyEstimated", "isReported", "legacyEstimationFlag")
+_SHOWN = (
+    *_FIELDS,
+    *_SOMETIMES,
+    "isNetWgtEstimated",
+    "isQtyEstimated",
+    "isReported",
+    "legacyEstimationFlag",
+)
 _KILOGRAM = "8"  # Comtrade's qtyUnitCode
 _WEIGHT_IS_ESTIMATED = frozenset({"4", "6"})  # Comtrade's legacyEstimationFlag
 _QUANTITY_IS_ESTIMATED = frozenset({"2", "6"})
@@ -194,8 +202,11 @@ class ComtradeSource:
                     problems.append(Problem(str(question), self._told(error.problem)))
                 except ReplyShapeError as error:
                     failures += 1
-                    text = f"{access.url(question)} {error}; nothing of this call was taken"
-                    problems.append(Problem(str(question), text))
+                    # The publisher's own words stand in it, and they may say the key back to us.
+                    text = client.hidden(f"{access.url(question)} {error}")
+                    problems.append(
+                        Problem(str(question), f"{text}; nothing of this call was taken")
+                    )
                 else:
                     failures = 0
                     answered += 1
@@ -225,13 +236,7 @@ class ComtradeSource:
         }
         headers = {KEY_HEADER: self.key.strip()} if self.key else None
         url = access.url(question)
-        found = _records(client.get_json(url, params=params, headers=headers))
-        if len(found) >= access.most_rows:
-            problem = (
-                f"{url} sends {len(found)} rows for what is one figure; nothing of it was taken"
-            )
-            raise _TooManyRowsError(problem)
-        return found
+        return _records(client.get_json(url, params=params, headers=headers), url, access.most_rows)
 
     def _told(self, problem: str) -> str:
         is_refused = re.search(r"HTTP 40[13]\b", problem) is not None
@@ -254,7 +259,7 @@ def figures(series: Iterable[str]) -> dict[Figure, str]:
             _FLOWS[parts["flow"]],
             _code(name, parts["reporter"]),
             _code(name, parts["partner"]),
-            parts["code"],
+            _customs_code(name, parts["code"]),
             parts["measure"],
         )
         if figure in found:
@@ -294,6 +299,14 @@ def _code(series: str, place: str) -> str:
     return found
 
 
+def _customs_code(series: str, code: str) -> str:
+    try:
+        return hs(code).code
+    except UnknownCodeError as error:
+        problem = f"{error} (a line more belongs into flows/reference/codes/hs.csv)"
+        raise _undeclarable(series, problem) from None
+
+
 def _calls(asked: Iterable[Question], access: Access, now: datetime) -> Iterator[Question]:
     """Months before years, the newest period first: when a visit ends early, what is new is there."""
     for frequency, periods in (("M", _months(now)), ("A", _years(now))):
@@ -315,18 +328,34 @@ def _years(now: datetime) -> tuple[str, ...]:
     return tuple(str(year) for year in range(this - 1, this - 1 - YEARS, -1))
 
 
-def _records(reply: object) -> list[Record]:
+def _records(reply: object, url: str, most_rows: int) -> list[Record]:
     """The rows of a sound envelope; an empty list is an answer: nothing is reported yet."""
-    said = as_text(reply.get("error") or reply.get("message")) if isinstance(reply, dict) else ""
+    envelope = reply if isinstance(reply, dict) else {}
+    said = as_text(envelope.get("error") or envelope.get("message"))
     if said:
         problem = f"answers with an error: {' '.join(said.split())[:200]!r}"
         raise ReplyShapeError(problem)
-    count = as_text(inside(reply, "count")).removesuffix(".0")
     found = records(reply, "data", fields=_FIELDS, known=_KNOWN)
+    count = as_text(envelope.get("count")).removesuffix(".0")
+    announced = int(count) if re.fullmatch(r"\d{1,9}", count, re.ASCII) else 0
+    # Before the count: a reply that is cut off announces all that there is.
+    if max(len(found), announced) >= most_rows:
+        problem = f"{url} has {max(len(found), announced)} rows for what is one figure; nothing of it was taken"
+        raise _TooManyRowsError(problem)
     if count not in ("", str(len(found))):
         problem = f"announces {count} rows and sends {len(found)}"
         raise ReplyShapeError(problem)
+    for number, record in enumerate(found, start=1):
+        needed = () if not _is_open(as_text(record["netWgt"])) else _needed_for_quantity(record)
+        if missing := [name for name in needed if name not in record]:
+            problem = f"data record {number} has no weight and no field {', '.join(missing)}"
+            raise ReplyShapeError(problem)
     return found
+
+
+def _needed_for_quantity(record: Record) -> tuple[str, ...]:
+    """What a record without a weight must have, so that a quantity in kg can stand in for it."""
+    return ("qty",) if _is_open(as_text(record.get("qty"))) else ("qty", "qtyUnitCode")
 
 
 def _rows(
@@ -373,11 +402,13 @@ def _measures(
     trust, note = "high", ""
     if record.get("isReported") is False:
         trust, note = "medium", "summed up by UN Comtrade from what was reported"
-    weight, is_estimated = _weight(record)
+    weight, weight_field, is_estimated = _weight(record)
     value = as_text(record["primaryValue"])
     told = {
-        "t": replace(row, value=weight, unit="kg", confidence=trust, note=note),
-        "usd": replace(row, value=value, unit="USD", confidence=trust, note=note),
+        "t": replace(row, value=weight, unit="kg", confidence=trust, note=note, field=weight_field),
+        "usd": replace(
+            row, value=value, unit="USD", confidence=trust, note=note, field="primaryValue"
+        ),
     }
     if is_estimated:
         told["t"] = replace(told["t"], confidence="low", note="weight estimated by UN Comtrade")
@@ -399,11 +430,12 @@ def _fault(record: Record, question: Question) -> str:
         "partnerCode": question.partners,
         "cmdCode": question.codes,
         "period": question.periods,
-        **{name: (total,) for name, total in TOTALS.items()},
+        # What a record does not say of these is as it was asked.
+        **{name: (it,) for name, it in TOTALS.items() if record.get(name) is not None},
     }
     return "; ".join(
         f"{name}: {_said(name, as_text(record[name]))} was not asked "
-        f"(asked: {_listed(_said(name, it) for it in right)})"
+        f"(asked: {_listed(repr(it) if name == 'cmdCode' else _said(name, it) for it in right)})"
         for name, right in allowed.items()
         if as_text(record[name]) not in right
     )
@@ -424,8 +456,8 @@ def _contradiction(twins: Sequence[Record]) -> str:
     return f"cmdCode: one figure has {len(twins)} rows, with {_listed(parts)}; none was taken"
 
 
-def _weight(record: Record) -> tuple[str, bool]:
-    """Kilograms as written ("": not reported) and whether Comtrade estimated them.
+def _weight(record: Record) -> tuple[str, str, bool]:
+    """Kilograms as written ("": not reported), their field, and whether Comtrade estimated them.
 
     An empty or zero net weight means not reported; the quantity stands in when it is in kg.
     """
@@ -433,12 +465,12 @@ def _weight(record: Record) -> tuple[str, bool]:
     weight = as_text(record["netWgt"])
     if not _is_open(weight):
         is_estimated = record.get("isNetWgtEstimated") is True or flag in _WEIGHT_IS_ESTIMATED
-        return weight, is_estimated
-    quantity = as_text(record["qty"])
-    if as_text(record["qtyUnitCode"]) == _KILOGRAM and not _is_open(quantity):
+        return weight, "netWgt", is_estimated
+    quantity = as_text(record.get("qty"))
+    if as_text(record.get("qtyUnitCode")) == _KILOGRAM and not _is_open(quantity):
         is_estimated = record.get("isQtyEstimated") is True or flag in _QUANTITY_IS_ESTIMATED
-        return quantity, is_estimated
-    return "", False
+        return quantity, "qty", is_estimated
+    return "", "netWgt", False
 
 
 def _is_open(value: str) -> bool:
@@ -457,10 +489,19 @@ def _name(code: str) -> str:
 
 
 def _said(name: str, value: str) -> str:
-    if name not in ("reporterCode", "partnerCode"):
-        return repr(value)
-    known = _name(value)
+    known = value
+    if name in ("reporterCode", "partnerCode"):
+        known = _name(value)
+    elif name == "cmdCode":
+        known = _line(value)
     return repr(value) if known == value else f"{value!r} ({known})"
+
+
+def _line(code: str) -> str:
+    try:
+        return hs(code).description
+    except UnknownCodeError:
+        return code
 
 
 def _listed(words: Iterable[str]) -> str:

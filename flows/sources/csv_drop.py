@@ -3,10 +3,12 @@
 import difflib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from flows.errors import SourceError
@@ -71,19 +73,26 @@ class CsvDropSource:
         rows = self.declared.columns.rows
         if rows is not None and found:
             problems += never_met(rows, found)
+        table = stacked([it.table for it in found]) if found else pd.DataFrame()
+        is_older = _is_replaced(table, [len(it.table) for it in found])
+        replaced = int(is_older.sum())
+        notes = [note] if (note := left_out(found)) else []
+        if replaced:
+            notes.append(f"rows of older files that newer ones replaced: {replaced:,}")
+            table = table[~is_older]
         citation = Citation(
             source_id=self.name,
             title=self.title,
             url=self.declared.url or (address(self.declared.path) if self.is_live else ""),
             source_date="",
             reuse=self.declared.reuse,
-            note=left_out(found),
         )
         return FetchResult(
-            stacked([it.table for it in found]) if found else pd.DataFrame(),
+            table,
             {citation.source_id: citation},
             tuple(problems),
             sum(it.not_published for it in found),
+            tuple(notes),
         )
 
     def _read(self, label: str, content: bytes) -> Mapped:
@@ -108,8 +117,12 @@ class CsvDropSource:
         url, headers = access.request(self.declared.path, {}, {})
         try:
             with self.open_client() as client:
+                if self.declared.key is not None:
+                    client.hide(self.key.strip())
                 content = client.get_bytes(url, headers=headers)
-            return self._read(place.rsplit("/", 1)[-1] or place, content)
+            found = self._read(place.rsplit("/", 1)[-1] or place, content)
+            # What came packed, or as a workbook, can say the key only after it was unpacked.
+            return _without_key(found, access)
         except SourceError as error:
             raise SourceError(self.name, access.hidden(error.problem)) from None
         except TableError as error:
@@ -143,6 +156,44 @@ class CsvDropSource:
         except (OSError, ValueError, NotImplementedError) as error:
             problem = f"{place} can't be read ({type(error).__name__}); check path in sources.toml"
             raise SourceError(self.name, problem) from error
+
+
+def _without_key(found: Mapped, access: Access) -> Mapped:
+    if access.place is None:
+        return found
+    table = found.table.copy(deep=False)
+    for name in table.columns.difference(["row"]):
+        table[name] = table[name].map(access.hidden)
+    others = Counter[str]()
+    for name, count in found.others.items():
+        others[access.hidden(name)] += count
+    return replace(found, table=table, others=others)
+
+
+def _is_replaced(table: pd.DataFrame, sizes: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Undated rows whose period of a series a later file has too: the last file speaks for it.
+
+    `table` has the files' rows one below the other, `sizes` how many each has. Two rows of one file stay,
+    as they contradict each other; a row that can't be read replaces none.
+    """
+    older = np.zeros(len(table), dtype=np.bool_)
+    if len(sizes) < 2 or table.empty:
+        return older
+    undated = np.ones(len(table), dtype=np.bool_)
+    if "published_on" in table:
+        undated = (table["published_on"] == "").to_numpy()
+    sound = undated.copy()
+    if "fault" in table:
+        sound &= (table["fault"] == "").to_numpy()
+    files = np.repeat(np.arange(len(sizes)), sizes)
+    series, period = (table[name].cat for name in ("series", "period"))
+    # One number for each period of a series: a million rows are compared as numbers.
+    key = series.codes.to_numpy(np.int64) * len(period.categories) + period.codes
+    places, _ = pd.factorize(key)
+    last = np.full(places.max() + 1, -1)
+    np.maximum.at(last, places[sound], files[sound])
+    older[undated] = files[undated] < last[places[undated]]
+    return older
 
 
 def never_met(rows: Named, found: Sequence[Mapped]) -> list[Problem]:

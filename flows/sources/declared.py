@@ -12,7 +12,7 @@ from flows.catalog import FREQUENCIES, KINDS
 from flows.declarations import entry_of, read_toml, tables_of
 from flows.errors import CatalogError
 from flows.sources.dates import form_fault
-from flows.sources.keys import KeyPlace, key_variable
+from flows.sources.keys import KeyPlace, is_secret_name, key_variable
 from flows.sources.mapping import ColumnMap, Measured, Named
 from flows.sources.source import Kind
 from flows.sources.tables import Layout, header_name
@@ -24,10 +24,6 @@ DOORS = ("csv_drop", "http_json")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
-_SECRET_PARAM = re.compile(
-    r"(api|access|auth|subscription)[-_]?key|.*(token|secret)|passw(or)?d|pwd", re.IGNORECASE
-)
-_SECRET_HEADER = re.compile(r".*(authorization|cookie|token|secret|key)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,8 +247,8 @@ def _http_json(table: _Table, series: Collection[str] | None) -> HttpJson:
     _check_address(table, "url", said.url, key)
     params = _texts(table, "params", said.params)
     headers = _texts(table, "headers", said.headers)
-    _refuse_secrets(table, "params", params, _SECRET_PARAM)
-    _refuse_secrets(table, "headers", headers, _SECRET_HEADER)
+    _refuse_secrets(table, "params", params)
+    _refuse_secrets(table, "headers", headers)
     if key is not None and key.param in params:
         problem = f"{key.param} is the place of the key; leave it out here"
         table.refuse("params", problem)
@@ -443,16 +439,14 @@ def _check_address(table: _Table, field: str, url: str, key: KeyPlace | None) ->
         problem = f"holds a user or password; use key and {key_variable(table.name)} instead"
         table.refuse(field, problem)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    _refuse_secrets(table, field, query, _SECRET_PARAM)
+    _refuse_secrets(table, field, query)
     if key is not None and key.param in query:
         table.refuse(field, f"{key.param} is the place of the key; leave it out here")
 
 
-def _refuse_secrets(
-    table: _Table, field: str, given: Mapping[str, str], secret: "re.Pattern[str]"
-) -> None:
+def _refuse_secrets(table: _Table, field: str, given: Mapping[str, str]) -> None:
     for name in given:
-        if secret.fullmatch(name):
+        if is_secret_name(name):
             what = "header" if field == "headers" else "param"
             problem = (
                 f"{name} looks like a secret, which belongs in the environment: say "

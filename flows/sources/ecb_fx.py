@@ -134,21 +134,6 @@ class EcbFxSource:
         return FetchResult(tuple(rows), {CITATION.source_id: CITATION}, problems, not_published)
 
 
-def cross_rate(per_eur: Mapping[str, float], base: str, quote: str) -> float:
-    """Units of `quote` for one unit of `base`, from rates per euro: USD to CNY is CNY/USD.
-
-    Raises ValueError when a currency has no rate above zero.
-    """
-    rates = {**per_eur, BASE: 1.0}
-    for currency in (base, quote):
-        # Written so that NaN, which compares with nothing, is refused as well.
-        if not rates.get(currency, 0.0) > 0:
-            known = ", ".join(sorted(rates))
-            message = f"there is no rate above 0 of {currency!r} per {BASE}; known: {known}"
-            raise ValueError(message)
-    return rates[quote] / rates[base]
-
-
 def _row(number: int, cells: list[str]) -> RawRow:
     file, raw = "EXR csvdata", as_line(cells)
     if len(cells) != len(COLUMNS):
@@ -169,6 +154,7 @@ def _row(number: int, cells: list[str]) -> RawRow:
         confidence="high",
         note="" if status in ("", _NORMAL) else f"ECB status {status}",
         known_at=_known_at(day),
+        field="OBS_VALUE",
         fault=_fault(record),
     )
 

@@ -11,21 +11,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from types import TracebackType
-from typing import NoReturn, Self
-from urllib.parse import quote, quote_plus
+from typing import Any, Self
 
 import httpx
 
 from flows.errors import SourceError
 from flows.sources.http_cache import HttpCache, Kept
+from flows.sources.keys import Hidden, is_secret_name
+from flows.sources.tables import beginning, came_instead
 
 Pause = Callable[[float], None]
 
 _CHANCE = random.SystemRandom()
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REFUSED = frozenset({401, 403, 407, 451})
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
 # An answer to a request with any other header or parameter may be for the holder of a key only.
 _OPEN_HEADERS = frozenset(
@@ -40,10 +41,6 @@ _OPEN_HEADERS = frozenset(
         "x-requested-with",
     }
 )
-_SECRET_PARAMETER = re.compile(
-    r"key|token|secret|passw|auth|sig|credential|session|user", re.IGNORECASE
-)
-_SHORTEST_SECRET = 6  # shorter ones are words and numbers that any text may hold
 _STEP_BYTES = 1_000_000  # unpacked at once
 _LONGEST_HOLD_SECONDS = 3600.0  # a service runs for months: no header may silence it for as long
 
@@ -99,7 +96,11 @@ class _AgainError(Exception):
 
 
 class HttpClient:
-    """Requests to one publisher with one set of cookies; every failure is a SourceError."""
+    """Requests to one publisher with one set of cookies; every failure is a SourceError.
+
+    What is meant for an origin in `instead` is asked at the origin that stands there for it. No answer and
+    no error holds a key, a password or what was hidden: it is taken out before anybody reads a body.
+    """
 
     def __init__(
         self,
@@ -109,6 +110,7 @@ class HttpClient:
         policy: HttpPolicy | None = None,
         cache: HttpCache | None = None,
         turns: HostTurns | None = None,
+        instead: Mapping[str, str] | None = None,
         transport: httpx.BaseTransport | None = None,
         jitter: Callable[[], float] = _CHANCE.random,
         clock: Callable[[], float] = time.monotonic,
@@ -120,7 +122,10 @@ class HttpClient:
         self._turns = turns or _TURNS
         self._jitter = jitter
         self._clock = clock
-        self._hidden: set[str] = set()
+        self._instead = dict(instead or {})
+        self._deadline = float("inf")  # of the try that is under way
+        self._hidden = Hidden()
+        self._doubtful = Hidden()  # texts that errors leave out, but that may be figures in a body
         # Both log addresses and headers, where some publishers want the key.
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -148,9 +153,12 @@ class HttpClient:
         self._client.close()
 
     def hide(self, secret: str) -> None:
-        """Keep a text out of every error; keys in headers, parameters and log-ins are hidden unasked."""
-        if len(secret) >= _SHORTEST_SECRET:
-            self._hidden |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
+        """Keep a text out of every answer and error; keys and passwords by name are hidden unasked."""
+        self._hidden.add(secret)
+
+    def hidden(self, text: str) -> str:
+        """A text without what is hidden, should it come from a place that no answer went through."""
+        return self._doubtful.text(self._hidden.text(text))
 
     def visit(self, url: str) -> None:
         """Open a page for its cookies; what it says is not looked at."""
@@ -163,8 +171,8 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        """The body that a GET answers with, as it came."""
-        return self._ask("GET", url, params=params, headers=headers)
+        """The body that a GET answers with, as it came but for what is hidden."""
+        return self._ask("GET", url, params=params, headers=headers)[1]
 
     def get_json(
         self,
@@ -173,14 +181,14 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> object:
-        """The JSON value that a GET answers with."""
-        return self._json(url, self._ask("GET", url, params=params, headers=headers))
+        """The JSON value that a GET answers with; NaN and Infinity in it are texts."""
+        return self._json(*self._ask("GET", url, params=params, headers=headers))
 
     def post_form_json(
         self, url: str, form: Mapping[str, str], *, headers: Mapping[str, str] | None = None
     ) -> object:
         """The JSON value that a form answers with; the form must be one that may be sent twice."""
-        return self._json(url, self._ask("POST", url, form=form, headers=headers))
+        return self._json(*self._ask("POST", url, form=form, headers=headers))
 
     def _ask(
         self,
@@ -190,8 +198,10 @@ class HttpClient:
         params: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> bytes:
+    ) -> tuple[str, bytes]:
+        """The address that was really asked, and the body that it answers with."""
         try:
+            url = _moved(url, self._instead)
             request = self._client.build_request(
                 method, url, params=params, data=form, headers=headers
             )
@@ -199,15 +209,18 @@ class HttpClient:
             raise self._error(
                 url, "can't be asked: the address or a key is not valid; mend it in the settings"
             ) from None
+        request.extensions["trace"] = self._bound
         for secret in _secrets(request):
-            self.hide(secret)
+            self._hidden.add(secret)
+        for value in _doubtful(request):
+            self._doubtful.add(value)
         kept = self._kept(request)
         if kept is not None:
             request.headers.update(kept.validators)
         for attempt in range(1, self._policy.tries + 1):
             self._wait_for_turn(request)
             try:
-                return self._try_once(request, kept)
+                return url, self._hidden.body(self._try_once(request, kept))
             except _AgainError as error:
                 wait = self._wait_seconds(attempt, error)
                 if error.wait_seconds is not None:
@@ -256,13 +269,13 @@ class HttpClient:
 
     def _try_once(self, first: httpx.Request, kept: Kept | None) -> bytes:
         request, url = first, str(first.url)
-        deadline = self._clock() + self._policy.total_seconds
+        self._deadline = self._clock() + self._policy.total_seconds
         for _ in range(self._policy.redirects + 1):
             try:
                 response = self._client.send(request, stream=True)
                 try:
                     if not response.has_redirect_location:
-                        return self._body(response, deadline, first, kept)
+                        return self._body(response, first, kept)
                     request = self._redirected(response)
                 finally:
                     response.close()
@@ -271,6 +284,8 @@ class HttpClient:
                     url, "can't be asked: a header or a key is not valid; mend it in the settings"
                 ) from None
             except httpx.TransportError as error:
+                if self._clock() >= self._deadline:
+                    raise self._too_slow() from None
                 # The text of the error can hold the address with its query: keep only its type.
                 raise _AgainError(_describe(error, self._policy)) from None
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
@@ -290,9 +305,31 @@ class HttpClient:
             )
         return following
 
-    def _body(
-        self, response: httpx.Response, deadline: float, first: httpx.Request, kept: Kept | None
+    def _bound(self, event: str, info: Mapping[str, Any]) -> None:
+        """What httpcore calls on every step: a connection that it opens is bounded by the whole try.
+
+        Its own time-outs begin anew with every byte, and a server may drip headers for hours.
+        """
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            stream = info["return_value"]
+            stream.read = partial(self._read, stream.read)
+
+    def _read(
+        self,
+        read: Callable[[int, float | None], bytes],
+        max_bytes: int,
+        timeout: float | None = None,
     ) -> bytes:
+        left = self._deadline - self._clock()
+        if left <= 0:
+            problem = "the whole try"
+            raise httpx.ReadTimeout(problem)
+        return read(max_bytes, left if timeout is None else min(timeout, left))
+
+    def _too_slow(self) -> _AgainError:
+        return _AgainError(f"did not finish its answer within {self._policy.total_seconds:g} s")
+
+    def _body(self, response: httpx.Response, first: httpx.Request, kept: Kept | None) -> bytes:
         url, status = str(response.request.url), response.status_code
         if status == httpx.codes.NOT_MODIFIED and kept is not None:
             return kept.body
@@ -316,13 +353,14 @@ class HttpClient:
             body += piece
             if len(body) > self._policy.max_bytes:
                 raise self._too_large(url)
-            if self._clock() > deadline:
-                what = f"did not finish its answer within {self._policy.total_seconds:g} s"
-                raise _AgainError(what)
+            if self._clock() > self._deadline:
+                raise self._too_slow()
         whole = bytes(body)
         if self._cache is not None and _is_open(first) and _may_be_kept(response):
             headers = response.headers
-            found = Kept(whole, headers.get("etag", ""), headers.get("last-modified", ""))
+            found = Kept(
+                self._hidden.body(whole), headers.get("etag", ""), headers.get("last-modified", "")
+            )
             self._cache.keep(str(first.url), found)
         return whole
 
@@ -360,22 +398,20 @@ class HttpClient:
             text = body.decode("utf-8-sig").strip()
         except UnicodeDecodeError as error:
             raise self._error(url, f"sent text that is not UTF-8 (byte {error.start})") from None
-        if not text:
-            raise self._error(url, "sent an empty answer (HTTP 200); it may block this network")
-        if text.startswith("<"):
-            title = _TITLE.search(text)
-            said = f" titled {' '.join(title[1].split())[:80]!r}" if title else ""
-            raise self._error(
-                url, f"sent a web page{said} instead of JSON; look at it in a browser"
-            )
+        if problem := came_instead(text, "JSON"):
+            raise self._error(url, problem)
         try:
-            found: object = json.loads(text, parse_constant=_refuse_constant)
+            found: object = json.loads(text, parse_constant=str)
         except json.JSONDecodeError as error:
             if error.pos >= len(text) or error.msg.startswith("Unterminated"):
                 raise self._error(
                     url, f"sent JSON that breaks off after {len(text)} characters"
                 ) from None
-            raise self._error(url, f"sent broken JSON ({error.msg}, line {error.lineno})") from None
+            shown = beginning(text)
+            if error.pos == 0:
+                raise self._error(url, f"says {shown} instead of JSON") from None
+            what = f"sent broken JSON ({error.msg}, line {error.lineno}) that begins with {shown}"
+            raise self._error(url, what) from None
         except (ValueError, RecursionError) as error:
             raise self._error(
                 url, f"sent JSON that can't be used ({type(error).__name__})"
@@ -383,10 +419,7 @@ class HttpClient:
         return found
 
     def _error(self, url: str, problem: str) -> SourceError:
-        text = f"{address(url)} {problem}"
-        for secret in sorted(self._hidden, key=len, reverse=True):
-            text = text.replace(secret, "…")
-        return SourceError(self._source, text)
+        return SourceError(self._source, self.hidden(f"{address(url)} {problem}"))
 
 
 def address(url: str) -> str:
@@ -400,8 +433,20 @@ def address(url: str) -> str:
 
 
 def _same_site(asked: httpx.URL, following: httpx.URL) -> bool:
-    is_safe = following.scheme == asked.scheme or following.scheme == "https"
+    here, there = (asked.scheme, asked.port), (following.scheme, following.port)
+    # A port that is the scheme's own is None. Another port is another program, which gets no key.
+    is_safe = there == here or (here, there) == (("http", None), ("https", None))
     return is_safe and following.scheme in ("http", "https") and following.host == asked.host
+
+
+def _moved(url: str, instead: Mapping[str, str]) -> str:
+    """An address at the origin that stands in for its own; as it is where none does."""
+    asked = httpx.URL(url)
+    for origin, other in instead.items():
+        here, there = httpx.URL(origin), httpx.URL(other)
+        if (here.scheme, here.host, here.port) == (asked.scheme, asked.host, asked.port):
+            return str(asked.copy_with(scheme=there.scheme, host=there.host, port=there.port))
+    return url
 
 
 def _is_open(request: httpx.Request) -> bool:
@@ -410,20 +455,28 @@ def _is_open(request: httpx.Request) -> bool:
         request.method == "GET"
         and not request.url.userinfo
         and set(request.headers) <= _OPEN_HEADERS | {"if-none-match", "if-modified-since"}
-        and not any(_SECRET_PARAMETER.search(name) for name in request.url.params)
+        and not any(map(is_secret_name, request.url.params))
     )
 
 
 def _secrets(request: httpx.Request) -> Iterator[str]:
-    """What of a request may be a key: a publisher's page or redirect can say it back to us."""
+    """What of a request is a key or a password: a publisher's page or redirect can say it back to us."""
     for name, value in request.headers.items():
-        if name not in _OPEN_HEADERS and name not in ("content-length", "content-type"):
+        if name != "cookie" and is_secret_name(name):
             yield value
             yield from value.split()[1:]  # "Bearer KEY"
     for name, value in request.url.params.multi_items():
-        if _SECRET_PARAMETER.search(name):
+        if is_secret_name(name):
             yield value
     yield request.url.password
+
+
+def _doubtful(request: httpx.Request) -> Iterator[str]:
+    """What may be a key or as well a version, a language or a session of the publisher's own."""
+    for name, value in request.headers.items():
+        if name not in _OPEN_HEADERS and name not in ("content-length", "content-type"):
+            yield value
+            yield from value.split()[1:]
 
 
 def _may_be_kept(response: httpx.Response) -> bool:
@@ -468,7 +521,7 @@ def _retry_after(headers: httpx.Headers) -> float | None:
 def _http_date(text: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError):
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return found if found.tzinfo is not None else None
 
@@ -483,8 +536,3 @@ def _describe(error: httpx.TransportError, policy: HttpPolicy) -> str:
             return "can't be reached (name, network, proxy or certificate)"
         case _:
             return f"broke off the connection ({type(error).__name__})"
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    # Python reads NaN and Infinity, but no publisher may mean them.
-    raise ValueError(name)

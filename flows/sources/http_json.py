@@ -16,7 +16,11 @@ from flows.sources.shape import Record, ReplyShapeError, inside
 from flows.sources.source import Citation, FetchResult, Kind, Problem
 from flows.sources.tables import FaultyCell, NumberCell, Row, header_name, shortened
 
-_ERROR_FIELDS = ("error", "errors", "message", "detail", "msg")
+_ERROR_FIELDS = ("error", "errors")
+# These are of an error only where there are no records: some vendors wish success with every page.
+_MESSAGE_FIELDS = ("message", "detail", "msg")
+_WISHES = frozenset({"ok", "success", "successful", "succeeded"})
+_NOT_TAKEN = "; nothing of it was taken"
 _LONGEST_SAID = 200
 _MISSING = object()
 
@@ -72,13 +76,14 @@ class HttpJsonSource:
             url=address(self.declared.url),
             source_date="",
             reuse=self.declared.reuse,
-            note=left_out(found),
         )
+        note = left_out(found)
         return FetchResult(
             stacked([it.table for it in found]),
             {citation.source_id: citation},
             tuple(problems),
             sum(it.not_published for it in found),
+            (note,) if note else (),
         )
 
     def _pages(self) -> tuple[list[_Page], list[Problem]]:
@@ -88,14 +93,17 @@ class HttpJsonSource:
         url = with_params(told.url, {**told.params, **counter})
         pages: list[_Page] = []
         with self.open_client() as client:
+            if told.key is not None:
+                client.hide(self.key.strip())
             while len(pages) < told.max_pages:
                 subject = f"page {len(pages) + 1}"
                 try:
-                    page = self._page(client, url)
+                    page = self._page(client, url, pages[-1].reply if pages else None)
                 except SourceError as error:
                     if not pages:
                         raise
-                    return pages, [Problem(subject, f"{error.problem}; it was not taken")]
+                    problem = error.problem.removesuffix(_NOT_TAKEN)
+                    return pages, [Problem(subject, f"{problem}; it was not taken")]
                 if pages and page.records and page.records == pages[-1].records:
                     problem = (
                         "repeats the one before it: next_page is not what the publisher pages by"
@@ -117,31 +125,38 @@ class HttpJsonSource:
     def _access(self) -> Access:
         return Access(self.name, self.declared.name, self.declared.key, self.key)
 
-    def _page(self, client: HttpClient, url: str) -> _Page:
+    def _page(self, client: HttpClient, url: str, before: object) -> _Page:
         access = self._access
         asked, headers = access.request(url, {}, self.declared.headers)
         try:
             reply = client.get_json(asked, headers=headers)
-            return _Page(url, reply, self._records(reply))
+            return _Page(url, reply, self._records(reply, before))
         except SourceError as error:
             problem = error.problem
             if self.declared.key is not None and ("HTTP 401" in problem or "HTTP 403" in problem):
                 problem += f"; check {key_variable(self.declared.name)}"
         except ReplyShapeError as error:
-            problem = f"{address(url)}: {error}; nothing of it was taken"
+            problem = f"{address(url)}: {error}{_NOT_TAKEN}"
         raise SourceError(self.name, access.hidden(problem))
 
-    def _records(self, reply: object) -> list[Record]:
-        """The records of a reply in the declared shape; every field must be in one of them at least."""
+    def _records(self, reply: object, before: object) -> list[Record]:
+        """The records of a reply in the declared shape; every field must be in one of them at least.
+
+        A reply that tells an error has none, even where it holds some; what the page `before` it said
+        as well is none.
+        """
         path = self.declared.records
         try:
             found = inside(reply, *path.split(".")) if path else reply
         except ReplyShapeError as error:
             problem = f"{error}{self._said(reply)}"
             raise ReplyShapeError(problem) from None
+        where = path or "the reply"
+        if _tells_error(reply, before, has_records=bool(found)):
+            problem = f"{where} can't be trusted: the reply tells an error{self._said(reply)}"
+            raise ReplyShapeError(problem)
         if found is None:
             return []
-        where = path or "the reply"
         if not isinstance(found, list):
             problem = (
                 f"{where} is no list of records; check records in sources.toml{self._said(reply)}"
@@ -219,12 +234,33 @@ class HttpJsonSource:
 
     def _said(self, reply: object) -> str:
         """What a reply says of an error, for the end of a sentence; empty when it says nothing."""
-        said = [reply[it] for it in _ERROR_FIELDS if isinstance(reply, Mapping) and reply.get(it)]
+        names = (*_ERROR_FIELDS, *_MESSAGE_FIELDS)
+        said = [reply[it] for it in names if isinstance(reply, Mapping) and _speaks(reply.get(it))]
         if not said:
             return ""
         text = said[0] if isinstance(said[0], str) else json.dumps(said[0], ensure_ascii=False)
         # The key goes first: the cut could leave the half of it.
         return f" (it says {' '.join(self._access.hidden(text).split())[:_LONGEST_SAID]!r})"
+
+
+def _tells_error(reply: object, before: object, *, has_records: bool) -> bool:
+    if not isinstance(reply, Mapping):
+        return False
+    names = _ERROR_FIELDS if has_records else (*_ERROR_FIELDS, *_MESSAGE_FIELDS)
+    said = {name: reply[name] for name in names if _speaks(reply.get(name))}
+    if isinstance(before, Mapping):
+        # The page before was taken, so what it said was no error.
+        said = {name: it for name, it in said.items() if it != before.get(name)}
+    return bool(said)
+
+
+def _speaks(said: object) -> bool:
+    """Whether something is said that is more than a wish: {"code": 0, "message": ""} is nothing."""
+    if isinstance(said, Mapping):
+        return any(map(_speaks, said.values()))
+    if isinstance(said, list):
+        return any(map(_speaks, said))
+    return bool(said) and not (isinstance(said, str) and said.strip().lower() in {"", *_WISHES})
 
 
 def _value(record: object, path: str) -> object:

@@ -160,6 +160,7 @@ def _row(row: RawRow, series: str, record: Mapping[str, str]) -> RawRow:
         statistic="year_total",
         source_id=CITATION.source_id,
         confidence="high",
+        field="value",
     )
 
 

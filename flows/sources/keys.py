@@ -1,13 +1,22 @@
 """The user's key for a publisher: where it goes in a request, and how it stays out of every text."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, quote_plus, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from flows.errors import SourceError
 from flows.settings import KEY_PREFIX
 
 _SHORTEST_HIDDEN = 4  # shorter ones are parts of ordinary words
+_SHORTEST_SECRET = 6  # shorter ones are words and numbers that any body may hold
+_WORDS = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
+_SECRET_WORD = re.compile(
+    r".*(keys?|tokens?|secret|signature|session(id)?|credentials?|passw(or)?d|cookie)"
+    r"|o?auth|auth(oriz|entic)ation|sig|pass(phrase|code)?|pwd",
+    re.IGNORECASE,
+)
+_ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +68,70 @@ class Access:
         """A text without the key, should a publisher have said it back to us."""
         secret = self.key.strip()
         if len(secret) >= _SHORTEST_HIDDEN:
-            for spelt in (secret, quote(secret, safe=""), quote(secret), quote_plus(secret)):
-                text = text.replace(spelt, "…")
+            text = re.sub(_any_spelling(secret), "…", text)
         return text
+
+
+class Hidden:
+    """Secrets that are taken out of texts and bodies, however they are spelt there."""
+
+    def __init__(self) -> None:
+        self._secrets: set[str] = set()
+        self._text: re.Pattern[str] | None = None
+        self._body: re.Pattern[bytes] | None = None
+
+    def add(self, secret: str) -> None:
+        """Hide one more; what is shorter than six characters is none."""
+        if len(secret) < _SHORTEST_SECRET or secret in self._secrets:
+            return
+        self._secrets.add(secret)
+        # The longest first: one may be a part of another.
+        spelt = "|".join(map(_any_spelling, sorted(self._secrets, key=len, reverse=True)))
+        self._text = re.compile(spelt)
+        self._body = re.compile(spelt.encode())
+
+    def text(self, text: str) -> str:
+        """A text without them."""
+        return text if self._text is None else self._text.sub("…", text)
+
+    def body(self, body: bytes) -> bytes:
+        """A body without them, in whichever encoding it is that has ASCII's letters."""
+        if self._body is None or self._body.search(body) is None:
+            return body
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            return self._body.sub(b"...", body)
+        return self._body.sub("…".encode(), body)
+
+
+def _any_spelling(secret: str) -> str:
+    """An expression for a secret as it is, in an address, in JSON and in a web page."""
+    return "".join(map(_any_character, secret))
+
+
+def _any_character(character: str) -> str:
+    # Nobody writes letters and digits otherwise: the search for them is a quick one.
+    if character.isascii() and character.isalnum():
+        return character
+    code = ord(character)
+    spelt = [
+        re.escape(character),
+        rf"\\{re.escape(character)}",
+        rf"\\u(?i:{code:04x})",
+        rf"&#(?:{code}|x0*(?i:{code:x}));",
+        f"(?i:{re.escape(quote(character, safe=''))})",
+    ]
+    if character == " ":
+        spelt.append(r"\+")
+    if character in _ENTITIES:
+        spelt.append(f"&{_ENTITIES[character]};")
+    return f"(?:{'|'.join(spelt)})"
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a header or parameter of this name may hold a key, a password or a session."""
+    return any(_SECRET_WORD.fullmatch(word) for word in _WORDS.split(name))
 
 
 def key_variable(name: str) -> str:

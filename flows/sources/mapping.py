@@ -22,6 +22,7 @@ _MOST_NAMES = 1_000  # of other products that are remembered, to find the one th
 _MOST_KEPT = 100_000  # distinct values that are held once: prices and counts repeat
 _GROUPS = ". \u00a0\u202f\u2009'’"  # what stands between thousands where the comma is decimal
 _DECIMAL_COMMA = re.compile(rf"[+-]?(\d+|\d{{1,3}}([{_GROUPS}]\d{{3}})+),\d+", re.ASCII)
+_DOTTED = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3}){2,}", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
 _DOUBTFUL = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+", re.ASCII)
 _WITH_COMMA = re.compile(
@@ -217,7 +218,7 @@ class _Pile:
         ]
         self._words = {
             name: _Words()
-            for name in ("series", "period", "unit", *said)
+            for name in ("series", "period", "unit", "field", *said)
             + (("published_on",) if self._published is not None else ())
         }
         self._codes: dict[str, list[_Codes]] = {name: [] for name in self._words}
@@ -228,7 +229,7 @@ class _Pile:
         self._refused: dict[int, str] = {}  # by place in the pile: rows that are no figures at all
         self._faults: dict[int, list[str]] = {}
         self._exact: dict[str, array[int]] = {name: array("q") for name in ("value", *ranges)}
-        self._comma = ""  # the first value that proves a decimal comma
+        self._proof = ""  # the first value that proves a decimal comma, or dots between thousands
         self._not_published = 0
         self._met: set[str] = set()
         self._others: Counter[str] = Counter()
@@ -292,6 +293,7 @@ class _Pile:
             "series": figure.series if series is None else series,
             "period": self._plain(rows, self._period),
             "unit": figure.unit if figure.unit_at is None else self._plain(rows, figure.unit_at),
+            "field": figure.label,
             "statistic": figure.statistic,
             "note": figure.note,
             "value": self._numbers(cells, "value", figure.label),
@@ -329,8 +331,9 @@ class _Pile:
             if NumberCell in set(map(type, cells)):
                 exact = (at for at, cell in enumerate(cells) if isinstance(cell, NumberCell))
                 self._exact[name].extend(self._count + at for at in exact)
-            if not self._comma and "," in "".join(texts):
-                self._comma = next(filter(_proves_comma, texts), "")
+            if not self._proof:
+                marked = (it for it in texts if "," in it or it.count(".") > 1)
+                self._proof = next(filter(_proves_comma, marked), "")
         return texts
 
     def _blame_faulty(self, cells: Sequence[str]) -> None:
@@ -365,10 +368,12 @@ class _Pile:
             words = _Words()
             columns[name] = words.categorical(np.full(self._count, words.code(text), np.int32))
         columns["row"] = _joined(self._rows, np.int32)
+        fields = _joined(self._codes["field"], np.int32)
+        self._codes["field"] = [fields]
         for name in self._texts:
             columns[name] = texts = _joined(self._texts[name], np.object_)
             if name in self._exact:
-                self._doubt(name, texts)
+                self._doubt(name, texts, fields)
         faults = _Words()
         blamed = np.full(self._count, faults.code(""), np.int32)
         for name, words in self._words.items():
@@ -383,19 +388,28 @@ class _Pile:
         table = pd.DataFrame(columns, copy=False)
         return Mapped(table, self._not_published, frozenset(self._met), self._others)
 
-    def _doubt(self, name: str, texts: _Texts) -> None:
-        """In a file with decimal commas, 1,234 and 1.234 could be either number: both are faults."""
-        if not self._comma:
+    def _doubt(self, name: str, texts: _Texts, fields: _Codes) -> None:
+        """In a file with decimal commas, 1,234 and 1.234 could be either number: both are faults.
+
+        1.234.567 proves them too: where dots stand between thousands, they are no decimal points.
+        """
+        if not self._proof:
             return
+        is_dotted = _DOTTED.fullmatch(self._proof) is not None
+        why = "has dots between thousands" if is_dotted else "has a decimal comma"
+        mend = 'set decimal = ","' if is_dotted else 'say decimal = "," or decimal = "."'
         # What a file holds as a number is one, however it is shown.
         exact = set(self._exact[name])
+        labels = list(self._words["field"].known)
         for at, text in enumerate(texts):
             if at not in exact and _DOUBTFUL.fullmatch(text):
                 fault = (
-                    f"{name}: {text!r} has two readings, as {self._comma!r} in the same file has a "
-                    'decimal comma; say decimal = "," or decimal = "."'
+                    f"{text!r} has two readings, as {self._proof!r} in the same file {why}; {mend}"
                 )
-                self._faults.setdefault(at, []).append(fault)
+                if _DOTTED.fullmatch(text):
+                    fault = f'{text!r} has dots between thousands; set decimal = ","'
+                label = labels[fields[at]] if name == "value" else name
+                self._faults.setdefault(at, []).append(f"{label}: {fault}")
 
     def _dated(
         self, name: str, words: _Words, codes: _Codes, is_1904: bool, faults: _Words
@@ -440,7 +454,9 @@ def _joined(parts: list[npt.NDArray[T]], kind: type[T]) -> npt.NDArray[T]:
 
 
 def _proves_comma(text: str) -> bool:
-    return bool(_DECIMAL_COMMA.fullmatch(text)) and not _THOUSANDS.fullmatch(text)
+    """Whether the comma must be decimal: it stands as one, or dots stand between thousands."""
+    is_decimal = _DECIMAL_COMMA.fullmatch(text) and not _THOUSANDS.fullmatch(text)
+    return bool(is_decimal or _DOTTED.fullmatch(text))
 
 
 def _with_point(text: str) -> str | None:

@@ -54,6 +54,10 @@ def as_text(value: object) -> str:
     return "" if value is None else str(value).strip()
 
 
+def _printable(text: str) -> str:
+    return "".join(it if it.isprintable() else "·" for it in text)
+
+
 def _named(names: Collection[object]) -> str:
-    shown = [str(name)[:40] for name in list(names)[:_MOST_NAMED]]
+    shown = [_printable(str(name)[:40]) for name in list(names)[:_MOST_NAMED]]
     return ", ".join(shown) + (" …" if len(names) > _MOST_NAMED else "")

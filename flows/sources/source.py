@@ -45,6 +45,7 @@ class FetchResult:
     citations: Mapping[str, Citation]  # by source_id
     problems: tuple[Problem, ...] = ()
     not_published: int = 0  # places where the publisher has a row but gives no figure
+    notes: tuple[str, ...] = ()  # what was left out on purpose, for the account
 
 
 class Source(Protocol):

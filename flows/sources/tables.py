@@ -41,6 +41,7 @@ _MARKS = (
 )
 _WEB_PAGE = re.compile(r"\s*<(!doctype\s+html|html|head|body|table|script|meta|div|!--)", re.I)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_LONGEST_SAID = 100
 _JSON = re.compile(r'\s*(\{\s*["}]|\[\s*[\[{"\]\d])')
 _SPACES = re.compile(r"[\s\u200b\ufeff]+")
 _NOTHING_TAKEN = "nothing of this file was taken"
@@ -145,6 +146,33 @@ def header_name(text: str) -> str:
     return _SPACES.sub(" ", text).strip()
 
 
+def came_instead(text: str, wanted: str) -> str:
+    """What an answer is when it isn't what was asked for, to stand after the address; empty when it may be.
+
+    `wanted` is "JSON" or "CSV". Nothing, pages, XML and JSON are told from the first characters.
+    """
+    start = text.lstrip()[:1]
+    if not start:
+        return "sent an empty answer; it may block this network"
+    if start == "<":
+        what = "a web page" if wanted == "JSON" else "a web page or XML"  # files come as XML too
+        return f"sent {what}{titled(text)} instead of {wanted}; look at it in a browser"
+    if start in "{[" and wanted != "JSON":
+        return f"sent JSON instead of {wanted}: {beginning(text)}"
+    return ""
+
+
+def titled(page: str) -> str:
+    """The title of a web page with " titled" before it; empty when it has none."""
+    title = _TITLE.search(page)
+    return f" titled {_short(unescape(title[1]))}" if title else ""
+
+
+def beginning(text: str) -> str:
+    """The first characters of a text in quotes, for an error."""
+    return repr(" ".join(text.lstrip()[: 2 * _LONGEST_SAID].split())[:_LONGEST_SAID])
+
+
 def read_rows(content: bytes, columns: Sequence[str]) -> list[tuple[int, list[str]]]:
     """The rows below the header with their numbers, cells in the order of `columns`.
 
@@ -233,10 +261,8 @@ def _refuse_other_formats(content: bytes) -> None:
         raise TableError(problem)
     is_xml = text.lstrip().lower().startswith("<?xml")
     if _WEB_PAGE.match(text) or (is_xml and "<html" in text[:2000].lower()):
-        title = _TITLE.search(text)
-        said = f" titled {_short(unescape(title[1]))}" if title else ""
         problem = (
-            f"is a web page{said} instead of a table: a log-in may have run out, or the page was "
+            f"is a web page{titled(text)} instead of a table: a log-in may have run out, or the page was "
             "saved in place of the export; open it in a browser and save it as CSV or XLSX"
         )
         raise TableError(problem)
@@ -488,10 +514,10 @@ def _text_rows(
             if len(cells) > width and not any(map(str.strip, cells[width:])):
                 cells = cells[:width]
             else:
-                fault = (
-                    f"row: has {len(cells)} cells instead of {width}; "
-                    f"a text or number that holds {delimiter!r} needs quotes"
-                )
+                few = "the rest of it is missing: look at the file, or fetch it again"
+                many = f"a text or number that holds {delimiter!r} needs quotes"
+                why = few if len(cells) < width else many
+                fault = f"row: has {len(cells)} cells instead of {width}; {why}"
         yield Row(number, cells, raw, fault)
 
 

@@ -524,5 +524,6 @@ def _valued(row: RawRow, what: str, text: str, field: str, *, is_estimate: bool)
         raw_value=text,
         statistic=_STATISTICS[what],
         confidence="medium" if is_estimate else "high",
+        field=field,
         fault=fault if value else "",
     )

@@ -68,5 +68,6 @@ def _encoded(connection: Connection, table: Table, name: str, values: Values) ->
         else (it.to_pydatetime() if isinstance(it, pd.Timestamp) else it)
         for it in distinct.tolist()
     ]
-    made = [process(it) for it in found] if process else found
+    made: list[Any] = [process(it) for it in found] if process else found
+    made.append(None)  # the code of what is missing is -1
     return [made[code] for code in codes]

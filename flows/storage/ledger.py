@@ -47,7 +47,6 @@ from flows.storage.outbox import (
     read_entry,
     revived,
     settle,
-    storable,
     summed_up,
     take_over,
 )
@@ -57,6 +56,7 @@ from flows.storage.tables import (
     incident,
     outbox,
     outbox_pause,
+    storable,
     transition,
 )
 

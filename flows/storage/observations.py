@@ -1,19 +1,25 @@
 """Observations as vintages: what was said stays, a revision is one more row, reading is as known at."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sqlalchemy import (
+    BindParameter,
     Column,
     ColumnElement,
     Connection,
+    Date,
     DateTime,
+    Select,
+    bindparam,
     func,
     insert,
     select,
@@ -23,8 +29,8 @@ from sqlalchemy import (
 
 from flows.storage.bulk import append
 from flows.storage.database import Database
-from flows.storage.tables import UtcDateTime, ingest_run, observation, quarantine
-from flows.validation import Observation, RejectedRow, observation_table
+from flows.storage.tables import UtcDateTime, ingest_run, observation, quarantine, storable
+from flows.validation import Observation, RejectedRow, Span, observation_table
 from forecasting.results import ObservedPoint
 
 ROWS_AT_ONCE = 50_000
@@ -33,9 +39,10 @@ ROWS_AT_ONCE = 50_000
 NAMES_AT_ONCE = 500
 """How many names one query may ask for: databases limit the number of parameters."""
 
-# How far after its own day a correction that nobody announced may be placed (see _correction).
+_EARLIEST, _LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+_A_DAY = timedelta(days=1)
 _INSTANT = timedelta(microseconds=1)
-_CORRECTIONS = timedelta(milliseconds=1)
+"""What sets two vintages apart that became known at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,21 @@ class IngestRun:
     newest_period: date | None
     error: str = ""
 
+    def together(self, other: "IngestRun") -> "IngestRun":
+        """Two readings of one visit as one: a publisher's bundled figures, then its own reply."""
+        newest = [it for it in (self.newest_period, other.newest_period) if it is not None]
+        return IngestRun(
+            self.source,
+            max(self.at, other.at),
+            self.read + other.read,
+            self.new + other.new,
+            self.revised + other.revised,
+            self.unchanged + other.unchanged,
+            self.quarantined + other.quarantined,
+            max(newest, default=None),
+            "; ".join(part for part in (self.error, other.error) if part),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class StoredSeries:
@@ -99,7 +121,7 @@ class AuditRow:
     value: float
     unit: str
     known_at: datetime
-    is_dated: bool  # False: `known_at` follows from the series' usual lag
+    edition: datetime | None  # the instant under which the publisher dates it; None: it does not
     series: str
     source_id: str
     confidence: str
@@ -113,14 +135,20 @@ class AuditRow:
     def was_converted(self) -> bool:
         return self.raw_unit != self.unit
 
+    @property
+    def known_by(self) -> str:
+        """How it is known when the figure came out."""
+        if self.edition is not None:
+            return "publisher" if self.edition == self.known_at else "correction, when fetched"
+        return "usual lag" if self.known_at < self.fetched_at else "when fetched"
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Newest:
-    """The newest period of a series and since when its value stands."""
+    """The newest period of a series and since when anything of it is known."""
 
     period: date
     known_at: datetime
-    value: float
 
 
 class ObservationStore:
@@ -156,7 +184,7 @@ class ObservationStore:
                 unchanged=counts.unchanged,
                 quarantined=len(rejected),
                 newest_period=newest_period,
-                error=error,
+                error=storable(error),
             )
             _record(connection, run)
         return run
@@ -172,13 +200,14 @@ class ObservationStore:
         with self._database.writing("observations") as connection:
             return _add(connection, table, fetched_at)
 
-    def history(self, series: str, known_at: datetime) -> pd.DataFrame:
+    def history(self, series: str, known_at: datetime, *, unit: str = "") -> pd.DataFrame:
         """One row a period, ordered: the latest vintage known at that moment, straight from one query.
 
-        Columns: period (datetime64[s]), value (in the series' unit), known_at (datetime64[us, UTC]: since
+        The newest edition speaks, with its last correction. With `unit`, rows kept in another one (the
+        catalogue has changed since) are left out. Columns: period (datetime64[s]), value (in the series' unit), known_at (datetime64[us, UTC]: since
         when this value stands), source_id, confidence.
         """
-        return self._read(series, known_at, _HISTORY)
+        return self._read(series, known_at, _HISTORY, unit)
 
     def audit(self, series: str, known_at: datetime) -> tuple[AuditRow, ...]:
         """The history with all that was written beside each value."""
@@ -189,7 +218,7 @@ class ObservationStore:
                 value=row.value,
                 unit=row.unit,
                 known_at=row.known_at.to_pydatetime(),
-                is_dated=row.is_dated,
+                edition=None if pd.isna(row.edition) else row.edition.to_pydatetime(),
                 series=series,
                 source_id=row.source_id,
                 confidence=row.confidence,
@@ -202,30 +231,49 @@ class ObservationStore:
             for row in rows
         )
 
-    def _read(self, series: str, known_at: datetime, names: Sequence[str]) -> pd.DataFrame:
+    def statements(self, series: str, known_at: datetime, *, unit: str = "") -> pd.DataFrame:
+        """All that was said up to a moment, by period and then by rank: the last of each period speaks.
+
+        Columns as in `history`, but `known_at` is when each was said.
+        """
+        return self._statements(series, known_at, _HISTORY, unit)
+
+    def _statements(
+        self, series: str, known_at: datetime, names: Sequence[str], unit: str
+    ) -> pd.DataFrame:
         found = observation.c
         query = (
             select(*(_plain(found[name]) for name in names))
             .where(found.series == series, found.known_at <= known_at)
-            .order_by(found.period, found.known_at)
+            .order_by(found.period, *_RANK)
         )
+        if unit:
+            query = query.where(found.unit == unit)
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         table = pd.DataFrame(rows, columns=list(names))
         table["period"] = _days(table["period"])
-        for name in {"known_at", "fetched_at"}.intersection(names):
+        for name in {"known_at", "fetched_at", "edition"}.intersection(names):
             table[name] = _instants(table[name])
+        return table
+
+    def _read(
+        self, series: str, known_at: datetime, names: Sequence[str], unit: str = ""
+    ) -> pd.DataFrame:
+        table = self._statements(series, known_at, names, unit)
         # A later edition that repeats a value is no news of it: it stands since it was first said.
         is_same = table["period"].eq(table["period"].shift()) & table["value"].eq(
             table["value"].shift()
         )
-        table["known_at"] = table["known_at"].where(~is_same).ffill()
+        table["known_at"] = table.groupby((~is_same).cumsum())["known_at"].transform("min")
         # Later vintages come later, so the last one of each period stays.
         return table.drop_duplicates("period", keep="last", ignore_index=True)
 
-    def points(self, series: str, known_at: datetime) -> tuple[ObservedPoint, ...]:
+    def points(
+        self, series: str, known_at: datetime, *, unit: str = ""
+    ) -> tuple[ObservedPoint, ...]:
         """The history as plain values, for rules and models."""
-        rows: Iterable[Any] = self.history(series, known_at).itertuples(index=False)
+        rows: Iterable[Any] = self.history(series, known_at, unit=unit).itertuples(index=False)
         return tuple(
             ObservedPoint(
                 row.period.date(),
@@ -237,27 +285,17 @@ class ObservationStore:
             for row in rows
         )
 
-    def last(self, series: str, until: date, count: int) -> tuple[tuple[date, float], ...]:
-        """The last `count` periods up to and with a day, oldest first, as known now."""
-        found = observation.c
-        newest = (
-            select(found.period)
-            .distinct()
-            .where(found.series == series, found.period <= until)
-            .order_by(found.period.desc())
-            .limit(count)
-        )
-        query = (
-            select(found.period, found.value)
-            .where(found.series == series, found.period.in_(newest))
-            .order_by(found.period, found.known_at)
-        )
+    def around(self, spans: Mapping[str, Span]) -> dict[str, tuple[tuple[date, float], ...]]:
+        """What is kept around and between the rows of a batch, by series (see Stored); as known now."""
+        kept = {}
         with self._database.reading() as connection:
-            latest = {row.period: row.value for row in connection.execute(query)}
-        return tuple(latest.items())
+            for series, span in spans.items():
+                rows = connection.execute(_AROUND[span.is_whole], _bounds(series, span))
+                kept[series] = tuple({row.period: row.value for row in rows}.items())
+        return kept
 
     def newest(self, known_at: datetime) -> dict[str, Newest]:
-        """The newest period of each series as known at a moment, and since when its value stands."""
+        """The newest period of each series as known at a moment, and since when anything of it is known."""
         found = observation.c
         latest = (
             select(found.series, func.max(found.period).label("period"))
@@ -265,20 +303,16 @@ class ObservationStore:
             .group_by(found.series)
             .subquery()
         )
+        # The first vintage counts: a revision of the newest period is no news of a newer one.
         query = (
-            select(found.series, found.period, found.known_at, found.value)
+            select(found.series, found.period, func.min(found.known_at).label("known_at"))
             .join(latest, (found.series == latest.c.series) & (found.period == latest.c.period))
-            .where(found.known_at <= known_at)
-            .order_by(found.series, found.known_at)
+            .group_by(found.series, found.period)
         )
-        newest: dict[str, Newest] = {}
         with self._database.reading() as connection:
-            for row in connection.execute(query):
-                before = newest.get(row.series)
-                # A later edition that repeats a value is no news of it.
-                if before is None or before.value != row.value:
-                    newest[row.series] = Newest(row.period, row.known_at, row.value)
-        return newest
+            return {
+                row.series: Newest(row.period, row.known_at) for row in connection.execute(query)
+            }
 
     def summary(self, known_at: datetime) -> tuple[StoredSeries, ...]:
         """What was known of each series at a moment: periods, vintages, first and newest; by name."""
@@ -301,17 +335,6 @@ class ObservationStore:
                 for row in connection.execute(query)
             )
 
-    def vintages(self, series: str, period: date) -> tuple[tuple[datetime, float], ...]:
-        """Everything ever said about one period, oldest first."""
-        found = observation.c
-        query = (
-            select(found.known_at, found.value)
-            .where(found.series == series, found.period == period)
-            .order_by(found.known_at)
-        )
-        with self._database.reading() as connection:
-            return tuple((row.known_at, row.value) for row in connection.execute(query))
-
     def quarantine(self, rows: Sequence[RejectedRow], at: datetime) -> int:
         """Keep refused rows with the reason; a row refused before is only seen again. Returns new ones."""
         with self._database.writing("observations") as connection:
@@ -324,7 +347,7 @@ class ObservationStore:
         found = quarantine.c
         query = select(quarantine).order_by(found.last_at.desc(), found.id.desc()).limit(limit)
         if source is not None:
-            query = query.where(found.source == source)
+            query = query.where(_of_source(source))
         with self._database.reading() as connection:
             return tuple(
                 QuarantinedRow(
@@ -333,13 +356,38 @@ class ObservationStore:
                 for row in connection.execute(query)
             )
 
+    def working_days(self, series: str) -> int:
+        """How many days from Monday to Friday are kept of a daily series."""
+        query = select(observation.c.period).distinct().where(observation.c.series == series)
+        with self._database.reading() as connection:
+            days = connection.scalars(query).all()
+        return int(np.is_busday(np.array(days, dtype="datetime64[D]")).sum())
+
     def count_quarantined(self, source: str | None = None) -> int:
         """How many refused rows are kept, of one source or of all."""
         query = select(func.count()).select_from(quarantine)
         if source is not None:
-            query = query.where(quarantine.c.source == source)
+            query = query.where(_of_source(source))
         with self._database.reading() as connection:
             return connection.scalars(query).one()
+
+    def last_visits(self) -> tuple[IngestRun, ...]:
+        """The last reading of each source, by name; readings of one instant are one visit."""
+        found = ingest_run.c
+        last = (
+            select(found.source, func.max(found.at).label("at")).group_by(found.source).subquery()
+        )
+        query = (
+            select(ingest_run)
+            .join(last, (found.source == last.c.source) & (found.at == last.c.at))
+            .order_by(found.source, found.id)
+        )
+        visits: dict[str, IngestRun] = {}
+        with self._database.reading() as connection:
+            for run in map(_as_run, connection.execute(query)):
+                before = visits.get(run.source)
+                visits[run.source] = run if before is None else before.together(run)
+        return tuple(visits.values())
 
     def ingests(self, source: str | None = None, limit: int = 20) -> tuple[IngestRun, ...]:
         """Readings of one source or of all, newest first."""
@@ -348,21 +396,31 @@ class ObservationStore:
         if source is not None:
             query = query.where(found.source == source)
         with self._database.reading() as connection:
-            return tuple(
-                IngestRun(
-                    row.source,
-                    row.at,
-                    row.read_rows,
-                    row.new_rows,
-                    row.revised_rows,
-                    row.unchanged_rows,
-                    row.quarantined_rows,
-                    row.newest_period,
-                    row.error,
-                )
-                for row in connection.execute(query)
-            )
+            return tuple(map(_as_run, connection.execute(query)))
 
+
+def _of_source(name: str) -> ColumnElement[bool]:
+    """Rows of one source, or of all whose names begin with this word and a dot."""
+    source = quarantine.c.source
+    return (source == name) | source.startswith(f"{name}.", autoescape=True)
+
+
+def _as_run(row: Any) -> IngestRun:
+    return IngestRun(
+        row.source,
+        row.at,
+        row.read_rows,
+        row.new_rows,
+        row.revised_rows,
+        row.unchanged_rows,
+        row.quarantined_rows,
+        row.newest_period,
+        row.error,
+    )
+
+
+# The newest edition speaks, and of one edition what was said last.
+_RANK = (func.coalesce(observation.c.edition, observation.c.known_at), observation.c.known_at)
 
 _HISTORY = ("period", "value", "known_at", "source_id", "confidence")
 _AUDIT = (
@@ -373,8 +431,51 @@ _AUDIT = (
     "raw_unit",
     "note",
     "fetched_at",
-    "is_dated",
+    "edition",
 )
+
+
+def _around(*, is_whole: bool) -> Select[tuple[date, float]]:
+    found = observation.c
+    series: BindParameter[str] = bindparam("series")
+    unit: BindParameter[str] = bindparam("unit")
+    first, last = bindparam("first", type_=Date), bindparam("last", type_=Date)
+    mine = (found.series == series) & (found.unit == unit)
+    before = (
+        select(found.period)
+        .distinct()
+        .where(mine, found.period <= first)
+        .order_by(found.period.desc())
+        .limit(bindparam("before"))
+        .subquery()
+    )
+    after = select(func.min(found.period)).where(mine, found.period > last).scalar_subquery()
+    earliest = select(func.min(before.c.period)).scalar_subquery()
+    query = (
+        select(found.period, found.value)
+        .where(
+            mine,
+            found.period >= func.coalesce(earliest, first),
+            found.period <= func.coalesce(after, last),
+        )
+        .order_by(found.period, *_RANK)
+    )
+    if is_whole:  # the batch has all that is in between
+        query = query.where((found.period <= first) | (found.period > last))
+    return query
+
+
+_AROUND = {is_whole: _around(is_whole=is_whole) for is_whole in (False, True)}
+
+
+def _bounds(series: str, span: Span) -> dict[str, Any]:
+    return {
+        "series": series,
+        "unit": span.unit,
+        "first": span.first,
+        "last": span.last,
+        "before": span.before + 1,  # and the first period itself
+    }
 
 
 def _record(connection: Connection, run: IngestRun) -> None:
@@ -394,14 +495,18 @@ def _record(connection: Connection, run: IngestRun) -> None:
 
 
 def _quarantine(connection: Connection, rows: Sequence[RejectedRow], at: datetime) -> int:
-    # In parts: a file of a million bad rows must not cost a gigabyte. A row that stands in two parts
-    # is found by the second one.
+    # In parts: a file of a million bad rows must not cost a gigabyte.
+    seen: dict[bytes, int] = {}
     starts = range(0, len(rows), ROWS_AT_ONCE)
-    return sum(_quarantine_part(connection, rows[it : it + ROWS_AT_ONCE], at) for it in starts)
+    return sum(
+        _quarantine_part(connection, rows[it : it + ROWS_AT_ONCE], at, seen) for it in starts
+    )
 
 
-def _quarantine_part(connection: Connection, rows: Sequence[RejectedRow], at: datetime) -> int:
-    wanted = {_row_key(row): row for row in rows}
+def _quarantine_part(
+    connection: Connection, rows: Sequence[RejectedRow], at: datetime, seen: dict[bytes, int]
+) -> int:
+    wanted = {_row_key(row, seen): row for row in rows}
     for keys in _chunks(list(wanted), NAMES_AT_ONCE):
         mine = quarantine.c.row_key.in_(keys)
         known = connection.scalars(select(quarantine.c.row_key).where(mine)).all()
@@ -440,7 +545,13 @@ def _add(connection: Connection, table: pd.DataFrame, fetched_at: datetime) -> C
 
 def _parts(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """The table in order of series, period and instant, cut between periods."""
-    ordered = table.sort_values(["series", "period", "known_at"], kind="stable", ignore_index=True)
+    # Of one period the undated row comes last: it says what is said now.
+    ordered = table.sort_values(
+        ["series", "period", "is_dated", "known_at"],
+        ascending=[True, True, False, True],
+        kind="stable",
+        ignore_index=True,
+    )
     start = 0
     while start < len(ordered):
         end = min(start + ROWS_AT_ONCE, len(ordered))
@@ -464,49 +575,72 @@ def _place_part(connection: Connection, part: pd.DataFrame, fetched_at: datetime
         beside["unit"].to_numpy(dtype=object) == part["unit"].to_numpy(dtype=object)
     )
     is_dated = part["is_dated"].to_numpy()
-    said_at = beside["known_at"]
-    is_its_vintage = _naive(said_at) == _naive(part["known_at"])
-    is_known = (said_at <= pd.Timestamp(fetched_at)).to_numpy()
+    is_its_edition = _naive(beside["edition"]) == _naive(part["known_at"])
     is_new = single & (count == 0)
-    is_unchanged = single & (count == 1) & is_equal & np.where(is_dated, is_its_vintage, is_known)
-    known_at = part["known_at"].copy()
+    is_unchanged = single & (count == 1) & is_equal & (~is_dated | is_its_edition)
     is_news = is_new.copy()
     counts = Counts(new=int(is_new.sum()), unchanged=int(is_unchanged.sum()))
     rest = np.flatnonzero(~is_new & ~is_unchanged)
+    known_at: dict[int, datetime] = {}
     if len(rest):
-        book = _Vintages(stored)
-        for place, row in zip(rest.tolist(), part.iloc[rest].itertuples(index=False), strict=True):
+        book = _Vintages(stored[np.isin(stored_key, key[rest])])
+        rows: Iterable[Any] = part.iloc[rest].itertuples(index=False)
+        for place, row in zip(rest.tolist(), rows, strict=True):
             placed, counted = book.place(row, fetched_at)
             counts += counted
             if placed is not None:
                 is_news[place] = True
-                known_at.iloc[place] = placed
+                known_at[place] = placed
     news = np.flatnonzero(is_news)
     if len(news):
-        written = part.iloc[news].assign(known_at=known_at.iloc[news], fetched_at=fetched_at)
+        written = part.iloc[news].drop(columns="is_dated")
+        written["edition"] = written["known_at"].where(is_dated[news])
+        own = written["known_at"]
+        is_of_today = (own > fetched_at) & (own < fetched_at + _A_DAY)
+        written["known_at"] = own.mask(is_of_today, pd.Timestamp(fetched_at))
+        if known_at:
+            instants = [
+                known_at.get(place, instant)
+                for place, instant in zip(news.tolist(), written["known_at"].tolist(), strict=True)
+            ]
+            written["known_at"] = pd.Series(instants, index=written.index)
+        written["fetched_at"] = fetched_at
         append(connection, observation, {str(name): written[name] for name in written})
     return counts
 
 
 def _stored(connection: Connection, part: pd.DataFrame) -> pd.DataFrame:
-    """What is stored of the periods in `part`: series, period, known_at, value, unit."""
+    """What is stored of the periods in `part`, in its order: series, period, known_at, edition, value, unit."""
     found = observation.c
-    columns = (found.series, found.period, _plain(found.known_at), found.value, found.unit)
+    columns = (
+        found.series,
+        found.period,
+        _plain(found.known_at),
+        _plain(found.edition),
+        found.value,
+        found.unit,
+    )
     names = [str(name) for name in part["series"].unique()]
-    first, last = part["period"].min().date(), part["period"].max().date()
+    periods = part["period"].drop_duplicates().dt.date.tolist()
+    # A few rows of a long history need little of it.
+    when = (
+        found.period.in_(periods)
+        if len(periods) <= NAMES_AT_ONCE
+        else found.period.between(min(periods), max(periods))
+    )
     rows = chain.from_iterable(
-        connection.execute(
-            select(*columns).where(found.series.in_(some), found.period.between(first, last))
-        )
+        # All at once: row by row a million of them take seconds longer.
+        connection.execute(select(*columns).where(found.series.in_(some), when)).all()
         for some in _chunks(names, NAMES_AT_ONCE)
     )
-    table = pd.DataFrame(rows, columns=["series", "period", "known_at", "value", "unit"])
+    table = pd.DataFrame(rows, columns=["series", "period", "known_at", "edition", "value", "unit"])
     table["series"] = pd.Categorical(table["series"], categories=part["series"].cat.categories)
     table["period"] = _days(table["period"])
     table["known_at"] = _instants(table["known_at"])
+    table["edition"] = _instants(table["edition"])
     table["value"] = table["value"].astype(float)
     # A database sorts names by its own collation; here they come in the order of the batch.
-    return table.sort_values(["series", "period", "known_at"], kind="stable", ignore_index=True)
+    return table.sort_values(["series", "period"], kind="stable", ignore_index=True)
 
 
 def _keys(table: pd.DataFrame) -> "np.ndarray[Any, np.dtype[np.int64]]":
@@ -539,53 +673,92 @@ _Figure = tuple[float, str]  # value and unit
 _Placed = tuple[datetime | None, Counts]  # None: it is stored already
 
 
+@dataclass(slots=True)
+class _Said:
+    """All that was said of one period: figures by edition (or instant) and the instant they became known."""
+
+    ranks: list[tuple[datetime, datetime]] = field(default_factory=list)  # sorted
+    figures: dict[tuple[datetime, datetime], _Figure] = field(default_factory=dict)
+    instants: set[datetime] = field(default_factory=set)
+
+    def add(self, rank: datetime, known_at: datetime, figure: _Figure) -> datetime:
+        """Keep a figure; of two that became known at once the second one comes an instant later."""
+        while known_at in self.instants:
+            known_at += _INSTANT
+        insort(self.ranks, (rank, known_at))
+        self.figures[rank, known_at] = figure
+        self.instants.add(known_at)
+        return known_at
+
+    def before(self, rank: datetime) -> _Figure | None:
+        """The figure that stood before an edition came out."""
+        at = bisect_left(self.ranks, (rank, _EARLIEST))
+        return self.figures[self.ranks[at - 1]] if at else None
+
+    def of_edition(self, rank: datetime) -> tuple[datetime, _Figure] | None:
+        """What an edition said last, and when that became known."""
+        at = bisect_right(self.ranks, (rank, _LATEST))
+        if not at or self.ranks[at - 1][0] != rank:
+            return None
+        return self.ranks[at - 1][1], self.figures[self.ranks[at - 1]]
+
+
 class _Vintages:
     """What is stored of the periods of a batch, kept in step while the batch is placed."""
 
     def __init__(self, stored: pd.DataFrame) -> None:
-        self._said: dict[tuple[str, Any], dict[datetime, _Figure]] = {}
+        self._said: defaultdict[tuple[str, Any], _Said] = defaultdict(_Said)
         rows: Iterable[Any] = stored.itertuples(index=False)
         for row in rows:
-            said = self._said.setdefault((row.series, row.period), {})
-            said[row.known_at.to_pydatetime()] = (row.value, row.unit)
+            known_at = row.known_at.to_pydatetime()
+            rank = known_at if pd.isna(row.edition) else row.edition.to_pydatetime()
+            self._said[row.series, row.period].add(rank, known_at, (row.value, row.unit))
 
     def place(self, row: Any, fetched_at: datetime) -> _Placed:
         """The instant at which a row's value becomes known, None if it is stored already; and its count."""
-        said = self._said.setdefault((row.series, row.period), {})
+        said = self._said[row.series, row.period]
         figure = (row.value, row.unit)
         own = row.known_at.to_pydatetime()
-        if not said:
-            said[own] = figure
-            return own, Counts(new=1)
+        if not said.ranks:
+            return said.add(own, _first_known(own, fetched_at), figure), Counts(new=1)
         if not row.is_dated:
-            if _valid_at(said, fetched_at) == figure:
+            newest = said.ranks[-1]
+            if said.figures[newest] == figure:
                 return None, Counts(unchanged=1)
-            return _said_at(said, figure, fetched_at), Counts(revised=1)
-        if own not in said:
+            # After all that is there, also when a clock went wrong: it is what is said now.
+            known_at = max(fetched_at, *(it + _INSTANT for it in newest))
+            return said.add(known_at, known_at, figure), Counts(revised=1)
+        stated = said.of_edition(own)
+        if stated is None:
             # A vintage of its own, also when it repeats a value: one that arrives later may come between.
-            counted = Counts(unchanged=1) if _valid_at(said, own) == figure else Counts(revised=1)
-            said[own] = figure
-            return own, counted
-        if said[own] == figure or _valid_at(said, max(fetched_at, own + _CORRECTIONS)) == figure:
+            counted = Counts(unchanged=1) if said.before(own) == figure else Counts(revised=1)
+            return said.add(own, _first_known(own, fetched_at), figure), counted
+        last_known_at, last_figure = stated
+        if last_figure == figure:
             return None, Counts(unchanged=1)
-        return _said_at(said, figure, max(fetched_at, own)), Counts(revised=1)
+        # A correction that nobody announced: known when it was fetched, and of its edition still.
+        known_at = max(fetched_at, last_known_at + _INSTANT)
+        return said.add(own, known_at, figure), Counts(revised=1)
 
 
-def _said_at(said: dict[datetime, _Figure], figure: _Figure, instant: datetime) -> datetime:
-    while instant in said:  # two corrections in one reading: both are kept, in their order
-        instant += _INSTANT
-    said[instant] = figure
-    return instant
+def _first_known(own: datetime, fetched_at: datetime) -> datetime:
+    # What is dated today stands from noon on; we may have it earlier.
+    return min(own, fetched_at) if own - fetched_at < _A_DAY else own
 
 
-def _valid_at(said: dict[datetime, _Figure], moment: datetime) -> _Figure | None:
-    latest = max((known_at for known_at in said if known_at <= moment), default=None)
-    return None if latest is None else said[latest]
+def _row_key(row: RejectedRow, seen: dict[bytes, int]) -> str:
+    """What makes a refused row the same one when it is read again: its text, the field, and which of them.
 
-
-def _row_key(row: RejectedRow) -> str:
-    parts = (row.source, row.file, str(row.row), row.raw, row.reason)
-    return hashlib.sha256("\x1f".join(parts).encode(errors="replace")).hexdigest()
+    Not its number: in a file that grew at its head it is no other row. Nor the whole reason, which names
+    the neighbours of the day. A row with two bad figures is refused twice, and so kept twice.
+    """
+    field = row.reason.partition(":")[0]
+    parts = (row.source, row.file, field, row.raw or f"{row.row} {row.reason}")
+    digest = hashlib.sha256("\x1f".join(parts).encode(errors="replace"))
+    short = digest.digest()[:12]
+    number = seen[short] = seen.get(short, -1) + 1
+    digest.update(str(number).encode())
+    return digest.hexdigest()
 
 
 def _chunks(keys: list[str], size: int) -> Iterator[list[str]]:

@@ -20,7 +20,7 @@ from alerts.ledger import (
     told_at_once,
 )
 from alerts.lifecycle import Incident
-from flows.storage.tables import outbox, outbox_pause
+from flows.storage.tables import outbox, outbox_pause, storable
 
 # New entries are due at once, whatever moment the decision was made for.
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
@@ -305,11 +305,6 @@ def _after(row: Row[Any], pauses: Mapping[str, Row[Any]], now: datetime, *scopes
         pauses[scope].until for scope in (row.channel, *scopes) if scope in pauses
     ]
     return max(due, now, *until)
-
-
-def storable(text: str) -> str:
-    """Text without what a database column refuses: NUL and halves of characters."""
-    return text.replace("\x00", "").encode(errors="replace").decode()
 
 
 def as_json(value: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from flows.storage.database import Database
-from flows.storage.tables import pipeline_run, step_run
+from flows.storage.tables import pipeline_run, step_run, storable
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,9 @@ class RunStore:
     ) -> None:
         """Add a finished step to a run, after the ones it has."""
         with self._database.writing() as connection:
+            # Held until the end: two steps that end at once get two numbers.
+            run = select(pipeline_run.c.run_id).where(pipeline_run.c.run_id == run_id)
+            connection.execute(run.with_for_update())
             mine = step_run.c.run_id == run_id
             last = connection.execute(select(func.max(step_run.c.ordinal)).where(mine)).scalar()
             connection.execute(
@@ -73,7 +76,7 @@ class RunStore:
                     name=name,
                     seconds=seconds,
                     counts=json.dumps(dict(counts)),
-                    error=error,
+                    error=storable(error),
                 )
             )
 

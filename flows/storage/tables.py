@@ -20,7 +20,6 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
-    true,
 )
 
 HEAD = "0002"
@@ -46,6 +45,11 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         instant: datetime = value
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def storable(text: str) -> str:
+    """Text without what a column of text refuses: NUL and halves of characters."""
+    return text.replace("\x00", "").encode(errors="replace").decode()
 
 
 metadata = MetaData(
@@ -77,8 +81,9 @@ observation = Table(
     Column("raw_value", Text, nullable=False),
     Column("raw_unit", Text, nullable=False),
     Column("note", Text, nullable=False),
-    # Whether the publisher dates the figure; otherwise `known_at` follows from the series' usual lag.
-    Column("is_dated", Boolean, nullable=False, server_default=true()),
+    # The instant under which the publisher dates the figure; none: `known_at` is the series' usual lag,
+    # or when a revision was fetched. A later edition counts before the correction of an older one.
+    Column("edition", UtcDateTime, nullable=True),
     UniqueConstraint("series", "period", "known_at"),
 )
 

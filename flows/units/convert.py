@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
+from typing import NamedTuple
 
 from flows.units.chemistry import (
     ATOMIC_WEIGHTS_SOURCE,
@@ -16,12 +17,14 @@ from flows.units.chemistry import (
     ndpr_oxide_per_gross_magnet,
 )
 from flows.units.spelling import CURRENCIES, Unit, parse_unit
-from flows.units.vat import chinese_vat, fob_parity
+from flows.units.vat import PARITY_SINCE, chinese_vats, fob_parity
 
 _CONFIDENCES = ("high", "derived", "medium", "low", "background")  # the one to rely on most first
 _REBATE_CONFIDENCE = "background"  # that magnets get all VAT back is an analyst's knowledge
 _VAT_CURRENCIES = ("CNY", "USD")  # a VAT word on a price in another currency is not China's
 _LONGEST_SAID = 60
+
+_Vats = tuple[tuple[date, float], ...]  # each rate with its first day
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,16 @@ class Rate:
 
 Rates = Callable[[str, str, date], Rate | str]
 """(base currency, quote currency, day) → units of quote per 1 base, or why there is none."""
+
+
+class _Period(NamedTuple):
+    """The first and the last day that a value is about."""
+
+    first: date
+    last: date
+
+    def __str__(self) -> str:
+        return f"on {self.last}" if self.first == self.last else f"from {self.first} to {self.last}"
 
 
 @dataclass(slots=True)
@@ -78,15 +91,22 @@ def conversion(
     wanted: str,
     *,
     day: date,
+    since: date | None = None,
     rates: Rates | None = None,
     vat_rebated: bool = False,
 ) -> Conversion | str:
     """How a value in the unit `written` becomes one in `wanted` on `day`, or why it can't.
 
+    For a mean over a period `since` is its first day and `day` its last.
     `vat_rebated` is a fact about the product: Chinese VAT is given back when it is exported (magnets),
     or not (oxides and metals, the default). A refusal names both units, what is allowed and the nearest
-    known spelling. Texts that are equal need no rule and are not looked into.
+    known spelling. Texts that are equal need no rule and are not looked into. Raises ValueError when
+    `since` is after `day`.
     """
+    period = _Period(since or day, day)
+    if period.first > period.last:
+        message = f"since: {period.first} is after day {period.last}"
+        raise ValueError(message)
     if written.strip() and written.split() == wanted.split():
         return Conversion(1.0, f"{' '.join(wanted.split())}, as written")
     source, target = parse_unit(written), parse_unit(wanted)
@@ -103,8 +123,8 @@ def conversion(
     working.scale(source.size / target.size)
     problem = (
         _convert_substance(working, source, target)
-        or _convert_tax(working, source, target, day, rebated=vat_rebated)
-        or _convert_currency(working, source, target, day, rates)
+        or _convert_tax(working, source, target, period, rebated=vat_rebated)
+        or _convert_currency(working, source, target, period, rates)
     )
     if problem:
         return f"{_pair(written, wanted)}: {problem}"
@@ -227,15 +247,16 @@ def _warn_of_magnet_yields(working: _Working) -> None:
 # --- with or without tax
 
 
-def _convert_tax(working: _Working, source: Unit, target: Unit, day: date, *, rebated: bool) -> str:
+def _convert_tax(
+    working: _Working, source: Unit, target: Unit, period: _Period, *, rebated: bool
+) -> str:
     """Chinese VAT: domestic with, domestic without, or free on board (see `fob_parity`)."""
     if source.dimension != "price":
         return ""
-    vat = chinese_vat(day)
+    vats = chinese_vats(period.first, period.last)
     for unit in (source, target):
         is_chinese = unit.currency in _VAT_CURRENCIES
-        if is_chinese and unit.stated_vat is not None and unit.stated_vat != vat:
-            law = vat if isinstance(vat, str) else f"{vat:.0%} was in force on {day}"
+        if is_chinese and unit.stated_vat is not None and (law := _other_vat(unit, vats, period)):
             return (
                 f"{unit.text} states {unit.stated_vat:.0%}, but {law}; write '{unit.basis}' alone"
             )
@@ -252,13 +273,20 @@ def _convert_tax(working: _Working, source: Unit, target: Unit, day: date, *, re
             return f"{unit.text} does not say whose VAT; only Chinese VAT in CNY or USD can be converted"
     if have == want or not ("VAT" in have or "VAT" in want):
         return ""
-    if isinstance(vat, str):
-        return vat
+    if isinstance(vats, str):
+        return vats
     is_domestic = "VAT" in have and "VAT" in want
-    if not is_domestic and (problem := _rebate_problem(source.substance, rebated=rebated)):
+    if not is_domestic and (problem := _parity_problem(source.substance, period, rebated=rebated)):
         return problem
-    factor = fob_parity(have, vat, rebated=rebated) / fob_parity(want, vat, rebated=rebated)
-    _say_tax(working, factor, vat, day)
+    factors = [
+        fob_parity(have, vat, rebated=rebated) / fob_parity(want, vat, rebated=rebated)
+        for _, vat in vats
+    ]
+    if len(set(factors)) > 1:
+        return (
+            f"{_changes(vats, period)}; one factor is not right for all of it, use shorter periods"
+        )
+    _say_tax(working, factors[-1], vats[-1][1], period.last)
     if not is_domestic:
         if rebated:
             working.confidences.append(_REBATE_CONFIDENCE)
@@ -268,11 +296,32 @@ def _convert_tax(working: _Working, source: Unit, target: Unit, day: date, *, re
     return ""
 
 
-def _rebate_problem(substance: str, *, rebated: bool) -> str:
+def _other_vat(unit: Unit, vats: _Vats | str, period: _Period) -> str:
+    """What the law said in place of the rate that a unit states; empty: the same."""
+    if isinstance(vats, str):
+        return vats
+    if len(vats) > 1:
+        return _changes(vats, period)
+    ((_, vat),) = vats
+    return "" if unit.stated_vat == vat else f"{vat:.0%} was in force on {period.last}"
+
+
+def _changes(vats: _Vats, period: _Period) -> str:
+    told = ", ".join(f"{vat:.0%} from {first}" for first, vat in vats)
+    return f"Chinese VAT changed within {period.first} to {period.last}: {told}"
+
+
+def _parity_problem(substance: str, period: _Period, *, rebated: bool) -> str:
     is_magnet = substance.startswith("NdFeB")
     if substance and is_magnet != rebated:
         right, wrong = ("given back", "not") if is_magnet else ("not given back", "so")
         return f"VAT on exports of {substance} is {right}, but the series says {wrong}; correct vat_rebated"
+    if not rebated and period.first < PARITY_SINCE:  # magnets paid no export tax
+        return (
+            f"domestic and FOB prices can't be converted for days before {PARITY_SINCE} (here "
+            f"{period.first}): China's export tax and quotas kept FOB prices of rare earths 38 to 44 % "
+            "above domestic ones"
+        )
     return ""
 
 
@@ -288,18 +337,19 @@ def _say_tax(working: _Working, factor: float, vat: float, day: date) -> None:
 
 
 def _convert_currency(
-    working: _Working, source: Unit, target: Unit, day: date, rates: Rates | None
+    working: _Working, source: Unit, target: Unit, period: _Period, rates: Rates | None
 ) -> str:
     """CNY to USD divides by CNY per USD; every pair is asked for in one direction, so ways back agree."""
     have, want = source.currency, target.currency
     if have == want:
         return ""
     base, quote = sorted((have, want), key=CURRENCIES.index)
+    needed = f"needs the rate of {quote} per {base} {period}"
     if rates is None:
-        return f"needs the rate of {quote} per {base} on {day}, but no exchange rates are at hand"
-    rate = rates(base, quote, day)
+        return f"{needed}, but no exchange rates are at hand"
+    rate = rates(base, quote, period.last)
     if isinstance(rate, str):
-        return f"needs the rate of {quote} per {base} on {day}: {rate}"
+        return f"{needed}: {rate}"
     if not (math.isfinite(rate.value) and rate.value > 0):
         return f"the rate of {quote} per {base} ({rate.source_id}) is {rate.value!r}; it must be above 0"
     if rate.confidence not in _CONFIDENCES:

@@ -29,7 +29,7 @@ def fiscal_year_months(text: str, country: str) -> tuple[date, ...] | str:
     """The twelve months (first days) that a fiscal year names, or why the text names none.
 
     FY25 is April 2024 to March 2025 in India, July 2024 to June 2025 in Australia. Two joined years
-    (2024-25) say themselves when it begins. Raises ValueError as `fiscal_year` does.
+    (2024-25) say themselves when it begins, unless the second may be a month (2011-12). Raises ValueError as `fiscal_year` does.
     """
     first_month, named_by_end = _year_of(country)
     said = repr(text if len(text) <= 40 else text[:39] + "…")
@@ -45,6 +45,9 @@ def fiscal_year_months(text: str, country: str) -> tuple[date, ...] | str:
         if first_month == 1:
             return f"{said} joins two years, but fiscal years of {country} are calendar years: write FY2024"
         began, ends = _full(two[1]), _full(two[2])
+        if not is_marked and len(two[2]) == 2 and 1 <= int(two[2]) <= 12 and ends == began + 1:
+            month = f"{date(began, int(two[2]), 1):%B %Y}"
+            return f"{said} may be the fiscal year FY{began}-{two[2]} or {month}; write FY{began}-{two[2]}"
         if ends != began + 1:
             return f"{said} does not join two years in a row (a month?); allowed: {_ALLOWED}"
     elif one:

@@ -13,6 +13,10 @@ _RATES = (
 )
 
 
+PARITY_SINCE = date(2015, 5, 1)
+"""When China's export tax on rare earths ended, after its quotas: before, FOB stood 38 to 44 % above domestic."""
+
+
 def chinese_vat(day: date) -> float | str:
     """The standard rate on goods in China on `day` (0.13 is 13 %), or why there was none."""
     for first, rate in _RATES:
@@ -21,12 +25,21 @@ def chinese_vat(day: date) -> float | str:
     return f"China had no VAT of today's kind on {day}, before 1994-01-01"
 
 
+def chinese_vats(since: date, day: date) -> tuple[tuple[date, float], ...] | str:
+    """The rates in force from `since` to `day`, each with its first day among these, or why there were none."""
+    first = chinese_vat(since)
+    if isinstance(first, str):
+        return first
+    later = sorted((began, rate) for began, rate in _RATES if since < began <= day)
+    return ((since, first), *later)
+
+
 def fob_parity(basis: Basis, vat: float, *, rebated: bool) -> float:
     """The price free on board that equals a domestic Chinese price of 1, in the same currency.
 
     An exporter needs what the domestic buyer pays, less the VAT that the state gives back on export.
     Rare-earth oxides and metals get none back: 1 with VAT, 1 + v without. Magnets (HS 8505.11) get all
-    of it back: 1 / (1 + v) with VAT, 1 without. Source: tariff pages for HS 2805 (rebate 0); USGS/Argus
+    of it back: 1 / (1 + v) with VAT, 1 without. Not for oxides and metals before `PARITY_SINCE`. Source: tariff pages for HS 2805 (rebate 0); USGS/Argus
     FOB neodymium oxide equals the domestic price with VAT within 1 % in 2021, 2022 and 2023.
     """
     if basis == "incl. VAT":

@@ -1,6 +1,6 @@
 """Rows before and after they are judged: what a source read, what is kept, what was turned away."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -37,6 +37,7 @@ class RawRow:
     known_at: datetime | None = None  # aware UTC; takes the place of `published_on`
     low: str = ""  # where the publisher gives a range: low <= value <= high is checked
     high: str = ""
+    field: str = ""  # the column or path that the value stood in, where a row has several
     fault: str = ""
 
 
@@ -102,17 +103,14 @@ class Batch:
         return _one_by_one(self.table)
 
     def newest(self, known_at: datetime) -> Observation | None:
-        """The observation that became known last, up to a moment."""
+        """The observation of the newest period that was known at a moment."""
         known = self.table[self.table["known_at"] <= known_at]
-        if known.empty:
-            return None
-        return _one_by_one(known.loc[[known["known_at"].idxmax()]])[0]
+        return None if known.empty else _one_by_one(known.loc[[known["period"].idxmax()]])[0]
 
-    def newest_period(self, known_at: datetime) -> date | None:
-        """The newest period of all that was known at a moment."""
-        known = self.table.loc[self.table["known_at"] <= known_at, "period"]
-        newest: date | None = None if known.empty else known.max().date()
-        return newest
+    def age_days(self, known_at: datetime, now: datetime) -> int | None:
+        """Days at `now` since anything in it became known, of what was known at `known_at`."""
+        known = self.table.loc[self.table["known_at"] <= known_at, "known_at"]
+        return None if known.empty else max(0, int((pd.Timestamp(now) - known.max()).days))
 
     @property
     def read(self) -> int:
@@ -148,11 +146,26 @@ class SeriesSpec(Protocol):
     def vat_rebated(self) -> bool: ...
 
 
-class Stored(Protocol):
-    """What is kept of a series already: lets a batch be compared with what came before it."""
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The part of a series that a batch is about."""
 
-    def __call__(self, series: str, until: date, count: int) -> Sequence[tuple[date, float]]:
-        """Up to `count` periods up to and with the day `until`, oldest first."""
+    unit: str
+    first: date
+    last: date
+    is_whole: bool  # the batch has every period of the calendar from the first to the last
+    before: int  # how many periods before the first are wanted
+
+
+class Stored(Protocol):
+    """What is kept already: lets a batch be compared with what stands around and between its rows."""
+
+    def __call__(self, spans: Mapping[str, Span]) -> Mapping[str, Sequence[tuple[date, float]]]:
+        """Kept values by series, in their unit, oldest first.
+
+        So many periods before the first one, the first one itself, the next one after the last, and those
+        in between unless the batch has them all.
+        """
         ...
 
 

@@ -31,6 +31,7 @@ def row_schema(now: datetime, source_ids: Collection[str]) -> DataFrameSchema:
             "period": Column("datetime64[s]", _check(Check.le, latest, "has_begun")),
             "value": Column(float, _check(Check.ge, 0, "is_not_negative")),
             "is_allowed_zero": _true(),
+            "is_convertible": _true(),  # still a number in the unit of its series
             "factor": Column(float, _check(Check.gt, 0, "converts")),
             "known_at": Column(
                 "datetime64[us, UTC]",

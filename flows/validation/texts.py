@@ -8,6 +8,16 @@ from datetime import date
 
 CONFIDENCES = ("high", "medium", "low", "background", "derived")
 
+LONGEST_TEXT = {
+    "value": 100_000,  # what is no number is told as such
+    "statistic": 80,
+    "note": 2000,
+    "raw_value": 500,
+    "raw_unit": 500,
+    "source_id": 80,
+}
+"""What is kept beside a figure, and how much of it: a column of a database has an end."""
+
 FIRST_YEAR = 1900  # what is dated earlier is a slip of the pen
 
 _NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d*)?([eE][+-]?\d{1,3})?", re.ASCII)
@@ -64,9 +74,11 @@ def parse_day(text: str) -> date | str:
         return f"{said(text)} is not in the calendar"
 
 
-def has_control_character(text: str) -> bool:
-    """Whether a text holds what no database or terminal should be given."""
-    return _CONTROL.search(text) is not None
+def text_fault(text: str, longest: int) -> str:
+    """Why a text can't be kept beside a figure; empty when it can."""
+    if _CONTROL.search(text):
+        return "holds a control character"
+    return f"has more than {longest} characters" if len(text) > longest else ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -204,6 +204,23 @@ def test_a_source_that_fails_stops_neither_the_other_sources_nor_the_pulse(calls
     assert calls[-2:] == ["deliver", "report"]
 
 
+def test_a_source_whose_task_runs_out_of_time_stops_no_other_and_is_in_the_table(
+    calls, monkeypatch
+):
+    def slow(_service: Any, _moment: Any, _kind: str, sources: tuple[str, ...]) -> Any:
+        if sources[0] == "first":
+            raise TimeoutError
+        return steps.IngestReport((steps.SourceReport(sources[0], read=1, new=1),))
+
+    seen = []
+    monkeypatch.setattr(steps, "ingest", slow)
+    monkeypatch.setattr(steps, "chosen_sources", lambda *_, **__: ("first", "second"))
+    monkeypatch.setattr(pipeline, "_publish", lambda found: seen.extend(found))
+    with pytest.raises(pipeline.StepsFailedError, match="first: TimeoutError"):
+        pipeline.ingest_prices.fn(as_of=DAY, live=True)
+    assert [row["problem"] for row in seen[0].table] == ["TimeoutError", "none"]
+
+
 def test_only_fetching_is_tried_again_and_with_jitter():
     assert pipeline.fetch_source.retries == 2
     assert pipeline.fetch_source.retry_jitter_factor

@@ -1,3 +1,7 @@
+import json
+import re
+from pathlib import Path
+
 import pytest
 
 from flows.errors import SettingsError
@@ -79,6 +83,77 @@ def test_a_variable_set_to_nothing_is_not_set(tmp_path):
 def test_what_the_suite_is_told_is_no_setting_of_the_service():
     settings = load_settings({"LODESTONE_TEST_DATABASE": "postgresql", "LODESTONE_SEED": "7"})
     assert settings.seed == 7
+
+
+ORIGINS = {
+    "https://www.komis.or.kr": "http://127.0.0.1:8123",
+    "https://data-api.ecb.europa.eu": "https://mirror.intern",
+}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(ORIGINS),
+        ",".join(map("=".join, ORIGINS.items())),
+        " https://WWW.komis.or.kr:443/ = http://127.0.0.1:8123 ,"
+        "https://data-api.ecb.europa.eu=https://mirror.intern/,",
+    ],
+)
+def test_origins_that_stand_in_can_be_listed_in_a_variable(text):
+    assert load_settings({"LODESTONE_HTTP_INSTEAD": text}).http_instead == ORIGINS
+
+
+def test_origins_that_stand_in_are_a_table_in_a_file(tmp_path):
+    file = tmp_path / "lodestone.toml"
+    file.write_text('[http_instead]\n"https://a.example" = "http://[::1]:8123"\n')
+    assert load_settings({}, file).http_instead == {"https://a.example": "http://[::1]:8123"}
+
+
+def test_the_example_of_the_page_can_be_used(tmp_path):
+    page = Path(__file__).parents[2] / "docs" / "sources" / "http.md"
+    (example,) = re.findall(r"```toml\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    file = tmp_path / "lodestone.toml"
+    file.write_text(example)
+    assert load_settings({}, file).http_instead == ORIGINS
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param("https://a.example", "is written origin=origin", id="no pair"),
+        pytest.param('{"https://a.example": 1}', "is written origin=origin", id="a number"),
+        pytest.param('{"https://a.example"', "is no JSON object", id="broken JSON"),
+        pytest.param(
+            "https://a.example=https://b,https://a.example=https://c", "stands twice", id="twice"
+        ),
+        pytest.param(
+            "https://a.example=https://b,https://A.example:443=https://c",
+            "entry 2: https://a.example has another origin already",
+            id="twice, spelt otherwise",
+        ),
+        *(
+            pytest.param(f"https://a.example={other}", "entry 1: the other address", id=other)
+            for other in (
+                *("https://b/path", "https://b?hunter2=1", "https://b#hunter2", "ftp://b", "b"),
+                *("https://hunter2@b", "https://u:hunter2@b", "https://b:hunter2", "https://"),
+                *("https://[b", "https://b c", ""),
+            )
+        ),
+        pytest.param(
+            "https://u:hunter2@a.example=https://b", "entry 1: the publisher's address", id="user"
+        ),
+        *(
+            pytest.param(f"https://a.example=http://{host}", "http is for this machine", id=host)
+            for host in ("b.example", "10.0.0.1", "127.0.0.1.example", "localhost.example")
+        ),
+    ],
+)
+def test_an_address_that_is_no_origin_is_refused_without_being_repeated(text, says):
+    with pytest.raises(SettingsError, match=says) as caught:
+        load_settings({"LODESTONE_HTTP_INSTEAD": text})
+    assert "LODESTONE_HTTP_INSTEAD" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_keys_of_declared_sources_come_from_the_environment_by_name():

@@ -331,7 +331,8 @@ def test_a_price_in_yuan_is_converted_at_the_rate_of_its_day_that_was_read_befor
     assert "lodestone ingest ecb_fx --live" in refused.reason
 
 
-def test_a_price_before_the_daily_rates_is_as_good_as_a_yearly_mean(service):
+def test_a_price_without_daily_rates_sees_the_last_yearly_mean_that_was_known_then(service):
+    """The mean of 2024 came out in January 2025: a price of October 2024 could not know it."""
     at = steps.moment(service, None, live=False)
     steps.ingest(service, at, sources=["ecb_fx"])
     yuan = make_raw(
@@ -340,8 +341,79 @@ def test_a_price_before_the_daily_rates_is_as_good_as_a_yearly_mean(service):
     opened = replace(service, open_sources=lambda live: (Publisher("csv_drop.smm", (yuan,)),))
     steps.ingest(opened, at)
     (row,) = steps.history_rows(service, "dy_oxide_daily", at)
-    assert row.value == pytest.approx(1640 / 7.197)
+    assert row.value == pytest.approx(1640 / 7.084)
     assert row.confidence == "background"
+
+
+def test_a_months_mean_is_converted_at_the_mean_rate_of_its_days_known_then(service):
+    days = {"2026-09-01": (1.0, 7.0), "2026-09-15": (1.0, 7.2), "2026-10-01": (1.0, 9.0)}
+    rates = [
+        make_raw(
+            row=at,
+            series=f"{code}_per_eur",
+            unit=f"{code.upper()}/EUR",
+            value=str(value),
+            period=day,
+        )
+        for at, (day, pair) in enumerate(days.items(), 1)
+        for code, value in zip(("usd", "cny"), pair, strict=True)
+    ]
+    mean = make_raw(
+        series="dy_oxide_month_end", value="1420000", unit="CNY/t incl. VAT", period="2026-09"
+    )
+    opened = replace(
+        service,
+        open_sources=lambda live: (
+            Publisher("ecb_fx", tuple(rates)),
+            Publisher("csv_drop.smm", (mean,)),
+        ),
+    )
+    at = steps.moment(service, None, live=True)
+    steps.ingest(opened, at)
+    (row,) = steps.history_rows(service, "dy_oxide_month_end", at)
+    assert row.value == pytest.approx(1420 / 7.1)
+
+
+def test_a_rate_revised_later_leaves_the_figures_that_were_converted_with_the_first_one(service):
+    def rate(value: str, published_on: str) -> RawRow:
+        return make_raw(
+            series="cny_per_usd_year",
+            unit="CNY/USD",
+            period="2023",
+            value=value,
+            published_on=published_on,
+        )
+
+    yuan = make_raw(value="1640000", unit="CNY/t incl. VAT", period="2024-03-05")
+    sources = [
+        Publisher("ecb_fx", (rate("7.08", "2024-01-31"),)),
+        Publisher("csv_drop.smm", (yuan,)),
+    ]
+    opened = replace(service, open_sources=lambda live: tuple(sources))
+    at = steps.moment(service, None, live=True)
+    steps.ingest(opened, at)
+    sources[0] = Publisher("ecb_fx", (rate("7.20", "2026-01-31"),))
+    again = steps.ingest(opened, at).sources[1]
+    assert (again.unchanged, again.quarantined) == (1, 0)
+
+
+def test_a_mistake_of_ours_in_one_source_stops_no_other(service, caplog):
+    @dataclass(frozen=True)
+    class Broken(Publisher):
+        def fetch(self, *, now: datetime) -> FetchResult:
+            message = "key=s3cret"
+            raise ZeroDivisionError(message)
+
+    opened = replace(
+        service, open_sources=lambda live: (Broken("broken"), Publisher("komis", (make_raw(),)))
+    )
+    broken, fine = steps.ingest(opened, steps.moment(service, None, live=True)).sources
+    assert broken.error.startswith("failed inside Lodestone (ZeroDivisionError)")
+    assert "s3cret" not in broken.error
+    assert (fine.new, fine.error) == (1, "")
+    assert "broken: failed inside Lodestone" in caplog.text
+    visits = {it.source: it.error for it in service.observations.last_visits()}
+    assert visits["broken"] == broken.error
 
 
 def test_the_name_before_the_dot_stands_for_every_source_of_that_door(service):

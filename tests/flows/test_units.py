@@ -175,6 +175,110 @@ def test_what_is_rebated_on_export_leaves_fob_parity_and_what_is_not_stays_in():
     assert fob_parity("FOB", 0.13, rebated=True) == fob_parity("", 0.13, rebated=False) == 1
 
 
+DOMESTIC = [("CNY/kg incl. VAT", "USD/kg"), ("USD/kg", "CNY/kg excl. VAT")]
+
+
+@pytest.mark.parametrize(("written", "wanted"), DOMESTIC)
+def test_domestic_and_fob_are_no_parity_while_china_taxed_exports(written, wanted):
+    text = refusal(written, wanted, date(2015, 4, 30))
+    assert "can't be converted for days before 2015-05-01 (here 2015-04-30)" in text
+    assert "export tax and quotas kept FOB prices of rare earths 38 to 44 % above" in text
+    assert convert(written, wanted, date(2015, 5, 1)).confidence == "high"
+
+
+@pytest.mark.parametrize(("written", "wanted"), DOMESTIC)
+def test_a_period_that_begins_while_china_taxed_exports_is_no_parity_either(written, wanted):
+    text = refusal(written, wanted, date(2015, 12, 31), since=date(2015, 1, 1))
+    assert "before 2015-05-01 (here 2015-01-01)" in text
+
+
+def test_before_2015_what_crosses_no_border_and_what_paid_no_export_tax_is_converted():
+    then = date(2013, 5, 31)
+    assert convert("CNY/t incl. VAT", "CNY/t excl. VAT", then).factor == pytest.approx(1 / 1.17)
+    assert convert("CNY/kg FOB", "USD/kg", then).factor == pytest.approx(1 / 7.1234)
+    assert convert("CNY/kg incl. VAT", "USD/kg incl. VAT", then).factor == pytest.approx(1 / 7.1234)
+    magnets = convert("CNY/kg NdFeB excl. VAT", "USD/kg NdFeB", then, vat_rebated=True)
+    assert magnets.factor == pytest.approx(1 / 7.1234)
+
+
+YEAR_2018 = {"day": date(2018, 12, 31), "since": date(2018, 1, 1)}
+CHANGED = (
+    "Chinese VAT changed within 2018-01-01 to 2018-12-31: 17% from 2018-01-01, 16% from 2018-05-01"
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted", "rebated"),
+    [
+        ("CNY/t incl. VAT", "CNY/t excl. VAT", False),
+        ("CNY/t excl. VAT", "CNY/t incl. VAT", True),
+        ("CNY/t excl. VAT", "USD/kg", False),
+        ("CNY/kg incl. VAT", "USD/kg", True),
+        ("USD/kg excl. VAT", "USD/kg", False),
+    ],
+)
+def test_a_mean_of_a_period_in_which_vat_changed_is_not_freed_of_one_rate(written, wanted, rebated):
+    text = refusal(written, wanted, vat_rebated=rebated, **YEAR_2018)
+    assert CHANGED in text
+    assert "one factor is not right for all of it, use shorter periods" in text
+    convert(written, wanted, date(2018, 12, 31), vat_rebated=rebated)
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted", "rebated"),
+    [
+        ("CNY/t incl. VAT", "USD/kg", False),
+        ("CNY/kg excl. VAT", "USD/kg", True),
+        ("CNY/kg FOB", "USD/kg", False),
+        ("CNY/kg incl. VAT", "USD/kg incl. VAT", False),
+        ("t Nd2O3", "t Nd", False),
+    ],
+)
+def test_what_needs_no_rate_of_vat_may_be_a_mean_over_its_change(written, wanted, rebated):
+    convert(written, wanted, vat_rebated=rebated, **YEAR_2018)
+
+
+def test_a_stated_rate_of_vat_is_not_that_of_a_period_in_which_it_changed():
+    text = refusal("CNY/t incl. 16% VAT", "USD/kg", **YEAR_2018)
+    assert f"states 16%, but {CHANGED}" in text
+
+
+@pytest.mark.parametrize(
+    ("since", "day", "rate"),
+    [
+        (date(2018, 1, 1), date(2018, 4, 30), 0.17),
+        (date(2018, 5, 1), date(2018, 5, 31), 0.16),
+        (date(2019, 4, 1), date(2019, 12, 31), 0.13),
+        (date(2025, 6, 2), date(2025, 6, 2), 0.13),
+    ],
+)
+def test_a_period_of_one_rate_is_converted_with_it(since, day, rate):
+    found = convert("CNY/t incl. VAT", "CNY/t excl. VAT", day, since=since)
+    assert found.factor == pytest.approx(1 / (1 + rate), rel=1e-15)
+
+
+def test_a_stated_rate_that_begins_with_the_period_is_the_one_in_force():
+    found = convert(
+        *("CNY/t incl. 16% VAT", "CNY/t excl. VAT", date(2018, 12, 31)), since=date(2018, 5, 1)
+    )
+    assert found.factor == pytest.approx(1 / 1.16, rel=1e-15)
+
+
+def test_every_rate_of_vat_within_a_period_is_told():
+    text = refusal("CNY/t incl. VAT", "CNY/t excl. VAT", date(2019, 4, 1), since=date(2018, 4, 30))
+    assert "17% from 2018-04-30, 16% from 2018-05-01, 13% from 2019-04-01" in text
+
+
+def test_a_period_that_ends_before_it_begins_is_a_mistake_of_ours():
+    with pytest.raises(ValueError, match="since: 2025-06-03 is after day 2025-06-02"):
+        conversion("kg", "t", day=DAY, since=date(2025, 6, 3))
+
+
+def test_a_missing_rate_of_a_mean_is_told_with_its_period():
+    text = refusal("CNY/kg FOB", "USD/kg", rates=None, **YEAR_2018)
+    assert "needs the rate of CNY per USD from 2018-01-01 to 2018-12-31, but no" in text
+
+
 def test_a_rebate_is_an_analysts_word_and_says_so():
     assert convert("CNY/kg incl. VAT", "USD/kg", vat_rebated=True).confidence == "background"
     assert convert("CNY/kg incl. VAT", "CNY/kg excl. VAT", vat_rebated=True).confidence == ""
@@ -506,7 +610,11 @@ days = st.dates(date(1994, 1, 1), date(2030, 12, 31))
 
 
 @settings(deadline=None)
-@given(three=three_of_a_family(), day=days, rebated=st.booleans())
+@given(
+    three=three_of_a_family(),
+    day=st.dates(date(2015, 5, 1), date(2030, 12, 31)),  # before, FOB and domestic were no parity
+    rebated=st.booleans(),
+)
 def test_there_and_back_is_one_and_a_detour_changes_nothing(three, day, rebated):
     if any("Dy" in unit for unit in three):
         rebated = False
@@ -631,6 +739,16 @@ def test_an_indian_fiscal_year_is_written_in_many_ways(text):
     assert (months[0], months[-1]) == (date(2024, 4, 1), date(2025, 3, 1))
 
 
+@pytest.mark.parametrize("text", ["FY2011-12", "FY11-12", "2011-2012", "financial year 2011/12"])
+def test_a_fiscal_year_that_says_so_is_not_taken_for_a_december(text):
+    assert fiscal_year_months(text, "IN")[0] == date(2011, 4, 1)
+
+
+@pytest.mark.parametrize("text", ["2012-13", "1999-00"])
+def test_two_years_of_which_the_second_is_no_month_need_no_word(text):
+    assert fiscal_year_months(text, "IN")[0] == date(int(text[:4]), 4, 1)
+
+
 def test_a_fiscal_year_of_the_last_century_is_not_in_the_next():
     assert fiscal_year_months("FY1999-00", "IN")[0] == date(1999, 4, 1)
     assert fiscal_year_months("FY99", "IN")[0] == date(1998, 4, 1)
@@ -644,6 +762,16 @@ def test_a_fiscal_year_of_the_last_century_is_not_in_the_next():
         ("25", "CN", "does not say that it is a fiscal year"),
         ("24-25", "IN", "does not say that it is a fiscal year"),
         ("2024-12", "IN", "does not join two years in a row (a month?)"),
+        *(
+            (f"{year}-{year - 1999:02d}", "IN", f"or {month} {year}; write FY{year}-")
+            for year, month in ((2000, "January"), (2009, "October"), (2010, "November"))
+        ),
+        (
+            *("2011-12", "IN"),
+            "'2011-12' may be the fiscal year FY2011-12 or December 2011; write FY2011-12",
+        ),
+        ("2011/12", "AU", "may be the fiscal year FY2011-12 or December 2011"),
+        ("2011-12", "CN", "fiscal years of CN are calendar years"),
         ("FY2024-26", "IN", "does not join two years in a row"),
         ("FY2024-24", "IN", "does not join two years in a row"),
         ("2024-25", "CN", "fiscal years of CN are calendar years: write FY2024"),

@@ -65,6 +65,8 @@ class Publisher:
     clock: Callable[[], float] | None = None
     cache: HttpCache | None = None
     turns: HostTurns = field(default_factory=HostTurns)
+    jitter: Callable[[], float] = lambda: 1.0
+    instead: dict[str, str] = field(default_factory=dict)
     requests: list[httpx.Request] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
 
@@ -76,7 +78,8 @@ class Publisher:
             cache=self.cache,
             turns=self.turns,
             transport=httpx.MockTransport(self._handle),
-            jitter=lambda: 1.0,
+            jitter=self.jitter,
+            instead=self.instead,
             clock=self.clock or self._waited,
         )
 

@@ -17,7 +17,7 @@ from flows.sources.declared import CSV_DROP_FIELDS, load_declared
 from flows.sources.http import HttpClient
 from flows.sources.source import FetchResult
 from flows.validation import Batch, validate
-from tests.sources.publisher import PAYLOADS, Publisher, in_turn
+from tests.sources.publisher import PAYLOADS, Publisher, in_turn, wire
 from tests.sources.specs import Spec
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -137,6 +137,93 @@ def test_local_files_are_not_live_and_an_address_is(tmp_path: Path) -> None:
     assert drop(tmp_path, "https://smm.example/prices.csv").is_live
 
 
+# --- exports that overlap ---------------------------------------------------
+
+
+def replaced(found: FetchResult) -> str:
+    return "; ".join(found.notes)
+
+
+def test_the_last_file_speaks_for_a_period_that_several_have(tmp_path: Path) -> None:
+    write(tmp_path, "drops/2025-06.csv", "Date,Avg", "2025-06-19,500", "2025-06-20,501")
+    write(tmp_path, "drops/2025-07.csv", "Date,Avg", "2025-06-20,502", "2025-07-01,503")
+    write(tmp_path, "drops/2025-08.csv", "Date,Avg", "2025-06-20,502", "2025-07-01,504")
+    found = drop(tmp_path).fetch(now=NOW)
+    assert told(found) == [
+        ("2025-06.csv", 2, "2025-06-19", "500"),
+        ("2025-08.csv", 2, "2025-06-20", "502"),
+        ("2025-08.csv", 3, "2025-07-01", "504"),
+    ]
+    assert replaced(found) == "rows of older files that newer ones replaced: 3"
+    batch = judged(found)
+    assert [it.value for it in batch.observations] == [500, 502, 504]
+    assert batch.rejected == ()
+
+
+def test_two_rows_of_one_file_still_contradict_each_other(tmp_path: Path) -> None:
+    write(tmp_path, "drops/a.csv", "Date,Avg", "2025-06-19,500", "2025-06-20,501")
+    write(tmp_path, "drops/b.csv", "Date,Avg", "2025-06-20,502", "2025-06-20,503")
+    found = drop(tmp_path).fetch(now=NOW)
+    assert [(it[0], it[3]) for it in told(found)] == [
+        ("a.csv", "500"),
+        ("b.csv", "502"),
+        ("b.csv", "503"),
+    ]
+    assert len(judged(found).rejected) == 2
+
+
+def test_dated_rows_are_all_kept_and_replace_no_undated_one(tmp_path: Path) -> None:
+    head = "Date,Avg,Updated"
+    write(tmp_path, "drops/a.csv", head, "2025-06-20,500,2025-06-20", "2025-06-23,600,")
+    write(tmp_path, "drops/b.csv", head, "2025-06-20,501,2025-06-27", "2025-06-23,601,2025-06-27")
+    write(tmp_path, "drops/c.csv", head, "2025-06-20,502,", "2025-06-20,503,2025-06-30")
+    found = drop(tmp_path, more='published = "Updated"').fetch(now=NOW)
+    assert [it[3] for it in told(found)] == ["500", "600", "501", "601", "502", "503"]
+    assert replaced(found) == ""
+
+
+def test_other_series_and_periods_are_not_replaced(tmp_path: Path) -> None:
+    more = '[[csv_drop.smm.column]]\ncolumn = "Dy"\nseries = "dy"\nunit = "CNY/t"'
+    write(tmp_path, "drops/a.csv", "Date,Avg,Dy", "2025-06-19,1,2", "2025-06-20,3,4")
+    write(tmp_path, "drops/b.csv", "Date,Avg,Dy", "2025-06-20,,5", "2025-06-23,6,")
+    found = drop(tmp_path, more=more).fetch(now=NOW)
+    assert sorted(it[3] for it in told(found)) == ["1", "2", "3", "5", "6"]
+    assert found.not_published == 2
+
+
+def test_a_row_that_can_not_be_read_replaces_none_and_may_be_replaced(tmp_path: Path) -> None:
+    doubtful = ('2025-06-18,"12,5"', '2025-06-19,"1,234"')  # the comma is proven: two readings
+    write(tmp_path, "drops/a.csv", "Date,Avg", "2025-06-19,500")
+    write(tmp_path, "drops/b.csv", "Date,Avg", *doubtful)
+    assert [it[:2] for it in told(drop(tmp_path).fetch(now=NOW))] == [
+        ("a.csv", 2),
+        ("b.csv", 2),
+        ("b.csv", 3),
+    ]
+    write(tmp_path, "drops/c.csv", "Date,Avg", "2025-06-19,501")
+    assert [it[:2] for it in told(drop(tmp_path).fetch(now=NOW))] == [("b.csv", 2), ("c.csv", 2)]
+
+
+def test_rows_that_are_cut_replace_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "drops/a.csv", "Date,Avg", "2025-06-19,5,0", "2025-06-20,5")
+    write(tmp_path, "drops/b.csv", "Date,Avg", "2025-06-20,6", "2025-06-21,5,0")
+    assert sorted(it[:2] for it in told(drop(tmp_path).fetch(now=NOW))) == [
+        ("a.csv", 2),
+        ("b.csv", 2),
+        ("b.csv", 3),
+    ]
+
+
+def test_long_files_that_overlap_leave_only_the_rows_of_the_last_one(tmp_path: Path) -> None:
+    days = pd.date_range("1990-01-01", periods=5_000).strftime("%Y-%m-%d")
+    for at in range(3):
+        write(tmp_path, f"drops/{at}.csv", "Date,Avg", *(f"{day},{at}1" for day in days))
+    found = drop(tmp_path).fetch(now=NOW)
+    assert [it[2] for it in told(found)] == list(days)
+    assert {it[0] for it in told(found)} == {"2.csv"}
+    assert replaced(found) == "rows of older files that newer ones replaced: 10,000"
+
+
 # --- what goes wrong --------------------------------------------------------
 
 
@@ -250,7 +337,7 @@ def test_names_that_nobody_mapped_are_left_out_and_counted_in_the_note(tmp_path:
     )
     found = drop(tmp_path, text=LONG).fetch(now=NOW)
     assert [it[3] for it in told(found)] == ["5", "7"]
-    note = found.citations["csv_drop.vahan"].note
+    (note,) = found.notes
     assert note == "rows left out because nobody mapped their name: 3 (names: 2)"
     assert found.problems == ()
 
@@ -299,8 +386,8 @@ def test_every_row_of_a_file_is_accounted_for_with_its_place_and_reason(tmp_path
     assert batch.read == 9
     reasons = {it.row: it.reason for it in batch.rejected}
     assert list(reasons) == [3, 4, 5, 6, 7, 8, 9]
-    assert reasons[3] == "value: 'nan' is not a number"
-    assert reasons[4] == "value: 'inf' is not a number"
+    assert reasons[3] == "Avg: 'nan' is not a number"
+    assert reasons[4] == "Avg: 'inf' is not a number"
     assert "must be above 0" in reasons[5]
     assert "decimal comma" in reasons[6]
     assert "a unit or basis may have changed" in reasons[7]
@@ -321,7 +408,8 @@ def test_figures_are_cited_as_declared(tmp_path: Path) -> None:
     found = drop(tmp_path, more='reuse = "licensed to us"').fetch(now=NOW)
     citation = found.citations["csv_drop.smm"]
     assert (citation.title, citation.url) == ("SMM price export", "https://www.metal.com")
-    assert (citation.reuse, citation.note) == ("licensed to us", "")
+    assert citation.reuse == "licensed to us"
+    assert found.notes == ()
     assert isinstance(found.rows, pd.DataFrame)
     assert set(found.rows["source_id"]) == set(found.citations)
     assert found.not_published == 1
@@ -337,7 +425,9 @@ def test_a_workbook_is_read_like_any_other_file(tmp_path: Path) -> None:
 
 
 figures = st.lists(
-    st.tuples(st.dates().map(lambda day: day.isoformat()), st.integers(1, 999)), max_size=12
+    st.tuples(st.dates().map(lambda day: day.isoformat()), st.integers(1, 999)),
+    max_size=12,
+    unique_by=lambda it: it[0],
 )
 
 
@@ -409,6 +499,28 @@ def test_an_address_that_can_not_be_read_is_an_error_without_the_key(
     assert f"{ADDRESS} " in str(caught.value)
     assert problem in str(caught.value)
     assert "hunter2secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"Date,Avg\nk=hunter2secret,5\n2025-06-20,hunter2secret\n", id="cells"),
+        pytest.param(b"Date,Avg,hunter2secret\nk=hunter2secret,5\n", id="cells too few"),
+        pytest.param(
+            b"Date,Avg,Note\n2025-06-20,5," + b"x" * 475 + b"hunter2secret\n", id="at the cut"
+        ),
+        pytest.param(
+            gzip.compress(b"Date,Avg\nk=hunter2secret,5\n2025-06-20,hunter2secret\n"), id="packed"
+        ),
+    ],
+)
+def test_no_row_holds_a_key_that_is_said_back(tmp_path: Path, body: bytes) -> None:
+    publisher = Publisher(lambda _: wire(body))
+    found = from_address(tmp_path, publisher, 'key = {param = "k"}', "hunter2secret")
+    assert isinstance(found.rows, pd.DataFrame)
+    assert len(found.rows) >= 1
+    assert "hunter2" not in found.rows.to_csv()
+    assert "hunter2" not in "".join(it.reason for it in judged(found).rejected)
 
 
 def test_a_missing_key_names_its_variable_and_asks_nobody(tmp_path: Path) -> None:

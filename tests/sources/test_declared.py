@@ -303,6 +303,20 @@ def test_a_declaration_that_can_not_be_used_names_table_field_and_what_to_write(
         pytest.param(API + 'key = {bearer = "hunter2secret"}\n', id="bearer"),
         pytest.param(API + 'api_key = "hunter2secret"\n', id="field of its own"),
         pytest.param(API + 'params = {apikey = "hunter2secret"}\n', id="parameter"),
+        *(
+            pytest.param(API + f'params = {{{name} = "hunter2secret"}}\n', id=f"parameter {name}")
+            for name in (
+                "key",
+                "appkey",
+                "app_key",
+                "user_key",
+                "sig",
+                "X-Amz-Signature",
+                "session",
+            )
+        ),
+        pytest.param(API + 'headers = {auth = "hunter2secret"}\n', id="auth header"),
+        pytest.param(API.replace("/prices", "/prices?sig=hunter2secret"), id="signed address"),
         pytest.param(API + 'params = {access_token = "hunter2secret"}\n', id="token"),
         pytest.param(API + 'headers = {Authorization = "Bearer hunter2secret"}\n', id="header"),
         pytest.param(API + 'headers = {X-Api-Key = "hunter2secret"}\n', id="key header"),

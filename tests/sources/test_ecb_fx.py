@@ -9,7 +9,7 @@ import pytest
 
 from flows.catalog import load_catalog
 from flows.errors import SourceError
-from flows.sources.ecb_fx import CALL, COLUMNS, SERIES, EcbFxSource, cross_rate
+from flows.sources.ecb_fx import CALL, COLUMNS, SERIES, EcbFxSource
 from flows.sources.source import FetchResult
 from flows.validation import RawRow, validate
 from tests.sources.publisher import PAYLOADS, Publisher, wire
@@ -50,6 +50,7 @@ def test_every_rate_comes_with_its_unit_and_the_instant_of_four_in_frankfurt() -
     ]
     assert {it.known_at.tzinfo for it in found.rows if it.known_at} == {UTC}
     assert {it.source_id for it in found.rows} == set(found.citations)
+    assert {it.field for it in found.rows} == {"OBS_VALUE"}
 
 
 def test_four_in_frankfurt_is_four_on_the_clocks_there_all_year() -> None:
@@ -75,7 +76,10 @@ def test_the_whole_history_is_asked_for_in_one_call() -> None:
     publisher = Publisher(lambda _: wire(BODY))
     EcbFxSource(publisher.open_client).fetch(now=NOW)
     (request,) = publisher.requests
-    assert str(request.url) == f"{CALL}?format=csvdata"
+    # Daily (D), four currencies against the euro, reference rates (SP00), average of the fixing (A).
+    assert str(request.url) == (
+        "https://data-api.ecb.europa.eu/service/data/EXR/D.CNY+INR+USD+JPY.EUR.SP00.A?format=csvdata"
+    )
 
 
 def test_a_byte_order_mark_changes_nothing() -> None:
@@ -183,36 +187,6 @@ def test_the_catalogue_has_every_series_in_the_unit_that_the_source_writes() -> 
         entry = known[row.series]
         assert (entry.unit, entry.frequency) == (row.unit, "day")
         assert (entry.kind, entry.jump, entry.flat_days) == ("price", 1.25, 0)
-
-
-RATES = {"CNY": 8.0, "USD": 1.25, "INR": 100.0}
-
-
-@pytest.mark.parametrize(
-    ("base", "quote", "rate"),
-    [
-        pytest.param("USD", "CNY", 6.4, id="yuan for a dollar"),
-        pytest.param("CNY", "USD", 0.15625, id="dollars for a yuan"),
-        pytest.param("EUR", "INR", 100.0, id="rupees for a euro"),
-        pytest.param("INR", "EUR", 0.01, id="euros for a rupee"),
-        pytest.param("USD", "USD", 1.0, id="itself"),
-    ],
-)
-def test_a_cross_rate_says_how_much_of_the_quote_one_unit_of_the_base_is(
-    base: str, quote: str, rate: float
-) -> None:
-    assert cross_rate(RATES, base, quote) == pytest.approx(rate)
-
-
-@pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan")])
-def test_a_cross_rate_needs_rates_above_zero(wrong: float) -> None:
-    with pytest.raises(ValueError, match="no rate above 0 of 'CNY' per EUR"):
-        cross_rate({**RATES, "CNY": wrong}, "USD", "CNY")
-
-
-def test_a_cross_rate_of_an_unknown_currency_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'GBP' per EUR; known: CNY, EUR, INR, USD"):
-        cross_rate(RATES, "GBP", "USD")
 
 
 def test_every_rate_passes_the_door_and_is_stored_with_the_publishers_instant() -> None:

@@ -1,24 +1,33 @@
 import gzip
 import itertools
+import json
 import logging
+import socket
 import threading
 import traceback
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from flows.catalog import load_catalog
 from flows.errors import SourceError
-from flows.sources.http import HttpClient, HttpPolicy, address
+from flows.settings import load_settings
+from flows.sources import open_sources
+from flows.sources.ecb_fx import CALL
+from flows.sources.http import HostTurns, HttpClient, HttpPolicy, address
 from flows.sources.http_cache import HttpCache
-from tests.sources.publisher import Publisher, in_turn, wire
+from flows.wiring import reach_of
+from tests.sources.publisher import PAYLOADS, Publisher, in_turn, wire
 
 URL = "https://publisher.example/v1/data?subscription-key=SECRET&x=1"
 SHOWN = "https://publisher.example/v1/data"
@@ -53,8 +62,15 @@ def get(publisher: Publisher, url: str = URL) -> object:
         pytest.param(ok('{"data": [{"a": 1}, {"b'), "breaks off", id="truncated in a text"),
         pytest.param(ok('{"data": [{"a": 1},'), "breaks off", id="truncated in a list"),
         pytest.param(ok('{"a": 1'), "breaks off after 7 characters", id="truncated in an object"),
-        pytest.param(ok("a,b\n1,2"), "broken JSON", id="CSV"),
-        pytest.param(ok('{"a": NaN}'), "can't be used", id="NaN"),
+        pytest.param(ok("a,b\n1,2"), "says 'a,b 1,2' instead of JSON", id="CSV"),
+        pytest.param(ok("Error: limit"), "says 'Error: limit' instead of JSON", id="a sentence"),
+        pytest.param(ok("x" * 150), f"says '{'x' * 100}' instead", id="a long sentence"),
+        pytest.param(
+            ok('{"a": 1} Error: limit'),
+            "broken JSON (Extra data, line 1) that begins with '{\"a\": 1} Error: limit'",
+            id="JSON and a sentence",
+        ),
+        pytest.param(ok('{"a": ' + "9" * 5000 + "}"), "can't be used (ValueError)", id="too long"),
         pytest.param(ok("[" * 100_000), "JSON", id="nested without end"),
         pytest.param(
             httpx.Response(200, content='{"a": "é"}'.encode("latin-1")), "not UTF-8", id="latin-1"
@@ -122,6 +138,19 @@ def test_a_passing_failure_is_tried_three_times_with_growing_waits(
     assert publisher.waits == [1.0, 2.0]
 
 
+@pytest.mark.parametrize(("chance", "waits"), [(0.0, [0.5, 1.0]), (0.5, [0.75, 1.5])])
+def test_half_of_a_wait_is_by_chance(chance: float, waits: list[float]) -> None:
+    publisher = Publisher(in_turn(httpx.Response(500)), jitter=lambda: chance)
+    with pytest.raises(SourceError):
+        get(publisher)
+    assert publisher.waits == waits
+
+
+def test_what_no_number_is_in_json_comes_as_its_name() -> None:
+    answer = ok('{"a": NaN, "b": [Infinity, -Infinity, 1.5]}')
+    assert get(Publisher(in_turn(answer))) == {"a": "NaN", "b": ["Infinity", "-Infinity", 1.5]}
+
+
 @pytest.mark.parametrize("failure", [httpx.Response(500), httpx.ReadTimeout("slow")])
 def test_a_second_try_that_succeeds_is_as_good_as_the_first(
     failure: httpx.Response | Exception,
@@ -155,6 +184,14 @@ def test_a_second_try_that_succeeds_is_as_good_as_the_first(
         pytest.param({"Retry-After": "1.5"}, 1.0, id="fraction"),
         pytest.param({"Retry-After": ""}, 1.0, id="empty"),
         pytest.param({"Retry-After": "0"}, 0.0, id="at once"),
+        pytest.param(
+            {
+                "Retry-After": "Mon, 23 Nov 99999999999999999999 05:00:30 GMT",
+                "Date": "Mon, 23 Nov 2026 05:00:00 GMT",
+            },
+            1.0,
+            id="no year",
+        ),
         pytest.param(
             {
                 "Retry-After": "Tue, 99 Foo 2026 05:00:30 GMT",
@@ -281,8 +318,34 @@ def moved(to: str, code: int = 302) -> httpx.Response:
     return httpx.Response(code, headers={"Location": to})
 
 
-def test_a_redirect_on_the_same_host_is_followed() -> None:
-    assert get(Publisher(in_turn(moved("/v2/data"), ok()))) == {"a": 1}
+@pytest.mark.parametrize(
+    ("url", "to"),
+    [
+        (URL, "/v2/data"),
+        (URL, "https://publisher.example:443/v2/data"),
+        ("http://publisher.example/v1", "https://publisher.example/v1"),
+        ("http://publisher.example:80/v1", "https://publisher.example:443/v1"),
+        ("http://publisher.example:8080/v1", "http://publisher.example:8080/v2"),
+    ],
+)
+def test_a_redirect_on_the_same_host_is_followed(url: str, to: str) -> None:
+    assert get(Publisher(in_turn(moved(to), ok())), url) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("url", "to"),
+    [
+        (URL, "https://publisher.example:8443/v1/data"),
+        ("http://publisher.example:8080/v1", "https://publisher.example/v1"),
+        ("http://publisher.example/v1", "https://publisher.example:8443/v1"),
+        ("http://publisher.example/v1", "http://publisher.example:8080/v1"),
+    ],
+)
+def test_a_redirect_to_another_port_is_not_followed(url: str, to: str) -> None:
+    publisher = Publisher(in_turn(moved(to), ok()))
+    with publisher.open_client() as client, pytest.raises(SourceError, match="not followed"):
+        client.get_json(url, headers={"X-Api-Key": SECRET})
+    assert len(publisher.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -437,6 +500,105 @@ def test_no_failure_tells_a_key(
             assert secret not in text
 
 
+@pytest.mark.parametrize(
+    ("url", "params", "headers"),
+    [
+        pytest.param(SHOWN, {"sig": SECRET}, {}, id="parameter"),
+        pytest.param(f"https://user:{QUOTED[1]}@publisher.example/v1", None, {}, id="log-in"),
+        pytest.param(SHOWN, None, {"X-Api-Key": SECRET}, id="header"),
+        pytest.param(SHOWN, None, {"Authorization": f"Bearer {SECRET}"}, id="bearer"),
+        pytest.param(f"https://publisher.example/{QUOTED[1]}/latest", None, {}, id="path, hidden"),
+    ],
+)
+def test_no_answer_holds_a_key_that_is_said_back(
+    url: str, params: dict[str, str] | None, headers: dict[str, str], tmp_path: Path
+) -> None:
+    said = ", ".join((*QUOTED, *(it.replace("/", "\\/") for it in QUOTED)))
+    publisher = Publisher(lambda _: wire(f'{{"a": "{said}"}}'.encode(), etag='"v1"'))
+    publisher.cache = HttpCache(tmp_path)
+    with publisher.open_client() as client:
+        if "latest" in url:
+            client.hide(SECRET)
+        answers = [
+            client.get_bytes(url, params=params, headers=headers),
+            json.dumps(client.get_json(url, params=params, headers=headers)).encode(),
+            client.hidden(said).encode(),
+            *(file.read_bytes() for file in tmp_path.iterdir()),
+        ]
+    for answer in answers:
+        # The scheme stands before the key, and the name of a header before both.
+        assert b"PLANTED" not in answer
+
+
+def test_an_answer_keeps_words_that_a_harmless_header_or_parameter_holds_too() -> None:
+    body = b'[{"day": "2024-01-01", "name": "neodymium", "unit": "no-store"}]'
+    with Publisher(in_turn(wire(body))).open_client() as client:
+        headers = {"X-Version": "2024-01-01", "Cache-Control": "no-store"}
+        found = client.get_bytes(SHOWN, params={"keyword": "neodymium"}, headers=headers)
+    assert found == body
+
+
+def test_a_password_alone_is_no_more_told_than_the_log_in_it_is_part_of() -> None:
+    publisher = Publisher(in_turn(wire(b"<title>no entry with hunter2secret</title>")))
+    with pytest.raises(SourceError, match="no entry with …"):
+        get(publisher, "https://me:hunter2secret@publisher.example/")
+
+
+def test_a_bearer_token_is_hidden_without_its_scheme_too() -> None:
+    publisher = Publisher(in_turn(wire(b"<title>unknown: hunter2secret</title>")))
+    with (
+        publisher.open_client() as client,
+        pytest.raises(SourceError, match="unknown: …"),
+    ):
+        client.get_json(SHOWN, headers={"Authorization": "Bearer hunter2secret"})
+
+
+def test_publishers_are_asked_gently_unless_told_otherwise() -> None:
+    policy = HttpPolicy()
+    assert (policy.gap_seconds, policy.total_seconds, policy.tries) == (0.5, 120.0, 3)
+    assert (policy.connect_seconds, policy.read_seconds) == (10.0, 30.0)
+    assert policy.max_bytes == 20_000_000
+
+
+# --- another origin ---------------------------------------------------------
+
+STAND_IN = "http://127.0.0.1:8123"
+
+
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        (f"{SHOWN}?x=1", f"{STAND_IN}/v1/data?x=1"),
+        ("https://PUBLISHER.example:443/v1", f"{STAND_IN}/v1"),
+        ("https://publisher.example:8443/v1", "https://publisher.example:8443/v1"),
+        ("http://publisher.example/v1", "http://publisher.example/v1"),
+        ("https://publisher.example.evil/v1", "https://publisher.example.evil/v1"),
+        ("https://moved.example/v1?a=%2F", "https://publisher.example/v1?a=%2F"),
+    ],
+)
+def test_a_stand_in_is_asked_for_its_origin_and_for_no_other(url: str, asked: str) -> None:
+    publisher = Publisher(in_turn(ok(), ok(), ok()))
+    # One step only: what stands in for one origin may be an origin with a stand-in.
+    publisher.instead = {
+        "https://publisher.example": STAND_IN,
+        "https://moved.example": "https://publisher.example",
+    }
+    with publisher.open_client() as client:
+        client.visit(url)
+        client.get_bytes(url)
+        client.post_form_json(url, {"a": "1"})
+    assert [str(it.url) for it in publisher.requests] == [asked] * 3
+    assert publisher.requests[0].headers["Host"] == httpx.URL(asked).netloc.decode()
+
+
+@pytest.mark.parametrize("answer", [wire(code=404), wire(b""), wire(b"Error"), moved(SHOWN)])
+def test_an_error_names_the_address_that_was_really_asked(answer: httpx.Response) -> None:
+    publisher = Publisher(in_turn(answer), instead={"https://publisher.example": STAND_IN})
+    with pytest.raises(SourceError, match=f"pretend: {STAND_IN}/v1/data "):
+        get(publisher)
+    assert len(publisher.requests) == 1
+
+
 def test_no_log_line_of_a_request_that_went_well_tells_a_key(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -501,6 +663,156 @@ def test_a_key_that_no_header_can_hold_is_refused_unsent_and_untold(
         client.get_json(f"{loopback}/data", headers={"X-Key": key})
     assert "PLANTED" not in "".join(traceback.format_exception(caught.value))
     assert Broken.asked == []
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """A copy of the ECB's rates under the ECB's own path."""
+
+    asked: list[tuple[str, str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append((self.headers["Host"], self.path))
+        body = (PAYLOADS / "ecb_exr.csv").read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_a_publisher_is_read_from_the_origin_that_the_settings_name_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    Mirror.asked.clear()
+    with HTTPServer(("127.0.0.1", 0), Mirror) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        host = f"127.0.0.1:{server.server_port}"
+        settings = load_settings(
+            {
+                "LODESTONE_HOME": str(tmp_path),
+                "LODESTONE_HTTP_INSTEAD": f"https://data-api.ecb.europa.eu=http://{host}",
+            },
+            tmp_path / "none.toml",
+        )
+        reach = reach_of(settings, load_catalog())
+        (source,) = (
+            it for it in open_sources(reach, live=True) if it.name == "ecb_fx" and it.is_live
+        )
+        found = source.fetch(now=datetime(2026, 11, 24, 8, 0, tzinfo=UTC))
+        server.shutdown()
+        thread.join()
+    assert len(found.rows) == 8
+    (citation,) = found.citations.values()
+    assert citation.url.startswith("https://")  # cited is the publisher
+    ((told, path),) = Mirror.asked
+    assert (told, path.partition("?")[0]) == (host, httpx.URL(CALL).path)
+
+
+@contextmanager
+def dripping(start: bytes, drop: bytes) -> Iterator[str]:
+    """A server that sends the start of an answer, and a thousand drops if somebody reads as many."""
+    is_over = threading.Event()
+
+    def serve() -> None:
+        with server.accept()[0] as peer:
+            peer.recv(65536)
+            peer.sendall(start)
+            for _ in range(1000):
+                if is_over.wait(0.002):
+                    return
+                try:
+                    peer.sendall(drop)
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        is_over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("start", "drop"),
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nX-Pad: ", b"x", id="headers"),
+        pytest.param(b"", b"H", id="status"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"x", id="body"),
+    ],
+)
+def test_a_server_that_drips_is_left_when_the_time_for_the_whole_try_is_over(
+    start: bytes, drop: bytes
+) -> None:
+    seconds = itertools.count()  # each look at the clock, thus each read, is a second
+    policy = HttpPolicy(gap_seconds=0.0, total_seconds=20.0, tries=1)
+    with (
+        dripping(start, drop) as url,
+        HttpClient(
+            "pretend",
+            pause=lambda _: None,
+            policy=policy,
+            turns=HostTurns(),
+            transport=httpx.HTTPTransport(),
+            clock=lambda: next(seconds),
+        ) as client,
+        pytest.raises(SourceError, match="did not finish its answer within 20 s"),
+    ):
+        client.get_json(f"{url}/data")
+
+
+class Wire(httpx.BaseTransport):
+    """Opens a connection as httpcore tells it, and notes how long each of three reads may take."""
+
+    def __init__(self, opened: str) -> None:
+        self._opened = opened
+        self.timeouts: list[float | None] = []
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self.timeouts.append(timeout)
+        return b"1"
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        stream = SimpleNamespace(read=self.read)
+        request.extensions["trace"](self._opened, {"return_value": stream})
+        return wire(*(stream.read(1, timeout=it) for it in (30.0, 30.0, None)))
+
+
+@pytest.mark.parametrize(
+    "opened",
+    [
+        "connection.connect_tcp.complete",
+        "connection.start_tls.complete",
+        "proxy.start_tls.complete",
+    ],
+)
+@pytest.mark.parametrize(
+    ("total", "timeouts"), [(100.0, [30.0, 30.0, 70.0]), (20.0, [10.0]), (30.0, [20.0, 10.0])]
+)
+def test_no_read_of_a_connection_may_take_longer_than_what_is_left_of_the_try(
+    opened: str, total: float, timeouts: list[float]
+) -> None:
+    seconds = itertools.count(0, 10)
+    transport = Wire(opened)
+    with HttpClient(
+        "pretend",
+        pause=lambda _: None,
+        policy=HttpPolicy(gap_seconds=0.0, total_seconds=total, tries=1),
+        turns=HostTurns(),
+        transport=transport,
+        clock=lambda: next(seconds),
+    ) as client:
+        if len(timeouts) == 3:
+            assert client.get_json(URL) == 111
+        else:
+            with pytest.raises(SourceError, match="did not finish its answer within"):
+                client.get_json(URL)
+    assert transport.timeouts == timeouts
 
 
 def test_a_closed_port_is_a_source_error() -> None:

@@ -145,7 +145,7 @@ def test_records_of_every_page_become_rows_with_their_range_unit_and_day(
     assert found.problems == ()
     citation = found.citations["http_json.vendor"]
     assert (citation.url, citation.reuse) == (URL, "licensed to us")
-    assert citation.note == "rows left out because nobody mapped their name: 1 (names: 1)"
+    assert found.notes == ("rows left out because nobody mapped their name: 1 (names: 1)",)
 
 
 def test_what_is_declared_is_sent_and_a_next_page_is_asked_as_it_is_given(
@@ -227,7 +227,27 @@ def test_numbers_of_json_have_a_point_under_any_declaration(
         ),
         pytest.param(httpx.Response(200, text=""), "empty answer", id="empty"),
         pytest.param(httpx.Response(200, text='{"data": {"items": ['), "breaks off", id="half"),
-        pytest.param(httpx.Response(200, text='[{"day": NaN}]'), "can't be used", id="NaN"),
+        pytest.param(
+            httpx.Response(200, text="Error: limit"), "says 'Error: limit'", id="a sentence"
+        ),
+        pytest.param(
+            {"data": {"items": []}, "error": "no such plan"},
+            "data.items can't be trusted: the reply tells an error (it says 'no such plan')",
+            id="error beside nothing",
+        ),
+        pytest.param(
+            {"data": {"items": [{"date": "2026-11-19"}]}, "errors": [{"code": 7}]},
+            "(it says '[{\"code\": 7}]')",
+            id="error beside records",
+        ),
+        pytest.param(
+            {"data": {"items": []}, "message": "no such product"},
+            "(it says 'no such product')",
+            id="message beside nothing",
+        ),
+        pytest.param(
+            {"data": {"items": None}, "detail": "use v2"}, "(it says 'use v2')", id="null"
+        ),
         pytest.param({"error": "quota used up"}, "(it says 'quota used up')", id="error text"),
         pytest.param({"data": {"items": 3}}, "data.items is no list of records", id="no list"),
         pytest.param(
@@ -265,13 +285,14 @@ def test_a_renamed_field_refuses_the_reply_naming_it_and_the_new_one(
         fetch(declare(SIMPLE), publisher_of([{"day": "2026-11-01", "cost": 5, "id": 1}]))
 
 
-def test_a_reply_without_records_is_a_problem_that_says_what_the_vendor_says(
-    declare: Callable[..., HttpJson],
+@pytest.mark.parametrize(
+    "more", [{}, {"message": "OK"}, {"error": None}, {"errors": [], "error": {"code": 0}}]
+)
+def test_a_reply_without_records_and_without_an_error_is_a_problem(
+    declare: Callable[..., HttpJson], more: dict[str, object]
 ) -> None:
-    found = fetch(declare(), publisher_of({"data": {"items": []}, "message": "no such product"}))
-    assert said(found) == (
-        "data.items: has no record (it says 'no such product'); check params in sources.toml"
-    )
+    found = fetch(declare(), publisher_of({"data": {"items": []}, **more}))
+    assert said(found) == "data.items: has no record; check params in sources.toml"
     assert isinstance(found.rows, pd.DataFrame)
     assert found.rows.empty
 
@@ -379,6 +400,64 @@ def test_a_later_page_that_fails_is_named_and_those_before_it_land(
     assert one.subject == "page 2"
     assert problem in one.text
     assert "not taken" in one.text
+
+
+LISTED = f'records = "data"\n{COUNTED}'
+
+
+@pytest.mark.parametrize(
+    ("last", "problem"),
+    [
+        ({"data": [], "error": "daily quota exceeded"}, "'daily quota exceeded'"),
+        ({"data": None, "message": "daily quota exceeded"}, "'daily quota exceeded'"),
+        ({"data": [day(2)], "error": "truncated"}, "'truncated'"),
+        ({"data": [day(2)], "errors": {"code": 429}}, "'{\"code\": 429}'"),
+    ],
+)
+def test_an_error_text_ends_the_pages_and_those_before_it_land(
+    declare: Callable[..., HttpJson], last: object, problem: str
+) -> None:
+    publisher = publisher_of({"data": [day(1)], "message": "page 1"}, last)
+    found = fetch(declare(SIMPLE, LISTED), publisher)
+    assert days(found) == ["01"]
+    (one,) = found.problems
+    assert one.subject == "page 2"
+    assert one.text == (
+        f"{URL}: data can't be trusted: the reply tells an error (it says {problem}); "
+        "it was not taken"
+    )
+
+
+@pytest.mark.parametrize(
+    ("every", "last"),
+    [
+        ({"message": "成功"}, {"message": "成功"}),
+        ({}, {"message": "success"}),
+    ],
+)
+def test_what_a_vendor_says_with_every_page_is_no_error(
+    declare: Callable[..., HttpJson], every: dict[str, object], last: dict[str, object]
+) -> None:
+    publisher = publisher_of({"data": [day(1)], **every}, {"data": [], **last})
+    found = fetch(declare(SIMPLE, LISTED), publisher)
+    assert (days(found), found.problems) == (["01"], ())
+
+
+@pytest.mark.parametrize("place", ['{param = "k"}', '{header = "X-Vendor"}', "{bearer = true}"])
+def test_a_row_that_says_the_key_back_is_turned_away_without_it(
+    declare: Callable[..., HttpJson], place: str
+) -> None:
+    reply = [{"day": f"k={KEY}", "price": KEY}, {"day": "2026-11-02", "price": {KEY: KEY}}]
+    found = fetch(declare(SIMPLE, f"key = {place}"), publisher_of(reply))
+    assert isinstance(found.rows, pd.DataFrame)
+    assert "k=…" in found.rows["fault"].iloc[0]
+    assert KEY not in found.rows.to_csv()
+
+
+def test_a_number_that_is_none_loses_its_row_only(declare: Callable[..., HttpJson]) -> None:
+    text = '[{"day": "2026-11-01", "price": NaN}, {"day": "2026-11-02", "price": 5}]'
+    found = fetch(declare(SIMPLE), publisher_of(httpx.Response(200, text=text)))
+    assert told(found, "period", "value") == [("2026-11-01", "NaN"), ("2026-11-02", "5")]
 
 
 @pytest.mark.parametrize(

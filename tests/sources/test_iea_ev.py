@@ -75,6 +75,7 @@ def test_sales_of_the_world_and_of_india_come_without_projections_shares_and_sto
         ("vehicles", "Vehicles", "high")
     }
     assert {it.source_id for it in found.rows} == set(found.citations)
+    assert {it.field for it in found.rows} == {"value"}
 
 
 def test_the_reply_names_no_edition_so_the_usual_lag_says_when_a_figure_was_known() -> None:

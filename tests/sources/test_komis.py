@@ -112,14 +112,31 @@ def test_a_quote_is_known_from_noon_of_its_day_but_never_after_it_was_read() -> 
     }
 
 
-def test_the_option_is_looked_up_by_product_and_purity_and_the_years_are_korean() -> None:
+def asked_for_prices(now: datetime) -> list[dict[str, str]]:
     publisher = komis()
-    fetch(publisher, datetime(2026, 12, 31, 20, 0, tzinfo=UTC))
-    asked = [form_of(it) for it in publisher.requests if it.url.path.endswith("ByMnrkndUnqCd")]
+    fetch(publisher, now)
+    assert all(it.headers["X-Requested-With"] == "XMLHttpRequest" for it in publisher.requests[1:])
+    return [form_of(it) for it in publisher.requests if it.url.path.endswith("ByMnrkndUnqCd")]
+
+
+def test_the_option_is_looked_up_by_product_and_purity_and_daily_quotes_are_asked() -> None:
+    asked = asked_for_prices(NOW)
     assert [it["srchPrcCrtr"] for it in asked] == ["757", "758", "803", "806", "813", "802"]
     assert [it["spcfct"] for it in asked] == ["99.5", "99.5", "99.5", "99.99", "99.9", "99"]
-    assert {(it["srchStartDate"], it["srchEndDate"]) for it in asked} == {("2026", "2027")}
-    assert all(it.headers["X-Requested-With"] == "XMLHttpRequest" for it in publisher.requests[1:])
+    assert {(it["srchAvgOpt"], it["srchField"]) for it in asked} == {("DAY", "year")}
+
+
+@pytest.mark.parametrize(
+    ("now", "years"),
+    [
+        pytest.param(datetime(2026, 12, 31, 14, 59, tzinfo=UTC), ("2025", "2026"), id="before"),
+        pytest.param(datetime(2026, 12, 31, 15, 0, tzinfo=UTC), ("2026", "2027"), id="after"),
+    ],
+)
+def test_this_year_and_the_last_are_asked_for_by_the_calendar_of_seoul(
+    now: datetime, years: tuple[str, str]
+) -> None:
+    assert {(it["srchStartDate"], it["srchEndDate"]) for it in asked_for_prices(now)} == {years}
 
 
 def test_the_site_is_asked_once_a_second_at_most() -> None:
@@ -222,9 +239,9 @@ def rename(old: str, new: str) -> Callable[[Any], Any]:
         ),
         pytest.param(
             "prices_nd",
-            rename("INFO", "info"),
-            "dataAvg.INFO is missing (there: info, stdMap)",
-            id="no description",
+            lambda reply: reply | {"dataAvg": {"INFO": ["USD/t"]}},
+            "field dataAvg.INFO is no record",
+            id="another description",
         ),
         pytest.param(
             "prices_nd",
@@ -278,7 +295,6 @@ def rename(old: str, new: str) -> Callable[[Any], Any]:
         pytest.param(
             "bases_nd", rename("Neodymium Oxide", "Neodymium Metal"), "Metal 99.5", id="metal only"
         ),
-        pytest.param("bases_nd", rename("spcfct", "spec"), "no field spcfct", id="option renamed"),
         pytest.param("bases_nd", lambda _: {"data": None}, "offered: none", id="no options"),
         pytest.param(
             "minerals", rename("네오디뮴", "Nd"), "Nd (네오디뮴)", id="mineral not listed"
@@ -301,7 +317,7 @@ def test_a_quote_that_is_no_number_goes_to_quarantine_with_its_text() -> None:
     assert rejected.file == "Nd of getMnrlPrcByMnrkndUnqCd"
     assert rejected.row == 3
     assert "see note" in rejected.raw
-    assert rejected.reason == "value: 'see note' is not a number"
+    assert rejected.reason == "cmercPrc: 'see note' is not a number"
 
 
 def test_a_day_that_is_none_goes_to_quarantine_alone() -> None:
@@ -320,18 +336,187 @@ def test_a_clock_that_is_hours_off_brings_the_same_quotes(hours: int) -> None:
     assert batch(found, skewed).rejected == ()
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [{"result": []}, httpx.Response(200, text=""), httpx.Response(200, text="<html>blocked")],
-)
-def test_without_the_list_of_minerals_nothing_can_be_read(reply: object) -> None:
-    with pytest.raises(SourceError):
-        fetch(komis(only("minerals", lambda _: reply)))
-
-
 def test_when_every_mineral_fails_the_source_has_failed() -> None:
     with pytest.raises(SourceError, match="HTTP 503"):
-        fetch(komis(lambda what, it: httpx.Response(503) if what.startswith("bases") else it))
+        fetch(komis(lambda what, it: httpx.Response(503) if what.startswith("prices") else it))
+
+
+# --- a site that says less, or lets less be looked up
+
+
+def bare(reply: Any) -> Any:
+    """A reply of quotes as it is known from outside: days and prices, and nothing about them."""
+    quotes = [
+        {"crtrYmd": it["crtrYmd"], "cmercPrc": it["cmercPrc"]}
+        for it in reply["data"]["defaultMnrl"]
+    ]
+    return {"data": {"defaultMnrl": quotes}}
+
+
+UNSTATED = "unit and basis not stated by this reply"
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        pytest.param(bare, id="quotes alone"),
+        pytest.param(lambda reply: reply | {"dataAvg": None}, id="null"),
+        pytest.param(rename("INFO", "info"), id="renamed"),
+        pytest.param(lambda reply: reply | {"dataAvg": {"INFO": {}}}, id="empty"),
+    ],
+)
+def test_quotes_without_a_word_on_their_basis_are_of_low_confidence_and_say_so(
+    alter: Callable[[Any], Any],
+) -> None:
+    found = fetch(komis(only("prices_nd", alter)))
+    assert found.problems == ()
+    assert prices(found) == prices(fetch(komis()))
+    assert {(it.series, it.confidence, it.note) for it in found.rows} == {
+        ("nd_oxide_daily", "low", UNSTATED),
+        *((series, "medium", "") for series in EVERY - {"nd_oxide_daily"}),
+    }
+
+
+def test_a_basis_of_which_a_part_is_left_open_is_of_low_confidence_and_names_the_part() -> None:
+    found = fetch(komis(only("prices_nd", set_info("prcCrtr", ""))))
+    assert {it.note for it in found.rows if it.series == "nd_oxide_daily"} == {
+        "INFO.prcCrtr not stated by this reply"
+    }
+    assert {it.confidence for it in found.rows if it.series == "nd_oxide_daily"} == {"low"}
+
+
+def test_what_is_stated_must_be_right_though_the_rest_is_left_open() -> None:
+    def change(what: str, reply: Any) -> Any:
+        is_wrong = what == "prices_nd"
+        return reply | {"dataAvg": {"INFO": {"weigUnitCd": "t"}}} if is_wrong else reply
+
+    (problem,) = fetch(komis(change)).problems
+    assert "unit or basis changed: INFO.weigUnitCd is 't', not 'kg'; nothing" in problem.text
+
+
+def test_quotes_of_an_unstated_basis_are_refused_where_two_options_fit() -> None:
+    def change(what: str, reply: Any) -> Any:
+        if what == "bases_nd":
+            reply["data"].insert(0, {"cdKey": 999, "cdVal": "Neodymium Oxide", "spcfct": "99.5"})
+        return bare(json.loads(payload("komis_prices_nd.json"))) if what == "prices_nd" else reply
+
+    (problem,) = fetch(komis(change)).problems
+    assert f"{UNSTATED}, where 2 options fit; nothing of it was taken" in problem.text
+
+
+def test_a_page_that_fails_is_no_failure() -> None:
+    site = komis()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(404)
+        request.headers["Cookie"] = "JSESSIONID=A"  # a site that asks for no session
+        return site.answer(request)
+
+    found = fetch(Publisher(answer))
+    assert found.problems == ()
+    assert {it.confidence for it in found.rows} == {"medium"}
+
+
+GONE = "getMnrlKndInfoCodeList is gone (HTTP 404); the publisher has moved it"
+
+
+@pytest.mark.parametrize(
+    ("what", "alter", "said"),
+    [
+        pytest.param("minerals", lambda _: httpx.Response(404), GONE, id="list gone"),
+        pytest.param(
+            "minerals",
+            lambda _: {"result": []},
+            "getMnrlKndInfoCodeList: field data is missing (there: result)",
+            id="list of another shape",
+        ),
+        pytest.param(
+            "minerals",
+            lambda _: {"re\nsu\x00lt": []},
+            "field data is missing (there: re·su·lt)",
+            id="list with a field that can't be printed",
+        ),
+        pytest.param("minerals", lambda _: httpx.Response(200, text=""), "empty", id="list empty"),
+        pytest.param(
+            "bases_nd", lambda _: httpx.Response(500), "getMnrlPriceCrtr answers", id="options"
+        ),
+        pytest.param(
+            "bases_nd",
+            rename("spcfct", "spec"),
+            "getMnrlPriceCrtr: data record 1 has no field spcfct",
+            id="options of another shape",
+        ),
+    ],
+)
+def test_what_can_not_be_looked_up_is_asked_with_the_numbers_last_seen_and_says_so(
+    what: str, alter: Callable[[Any], Any], said: str
+) -> None:
+    publisher = komis(only(what, alter))
+    found = fetch(publisher)
+    assert found.problems == ()
+    assert prices(found) == prices(fetch(komis()))
+    doubted = EVERY if what == "minerals" else {"nd_oxide_daily"}
+    for row in found.rows:
+        assert row.confidence == ("low" if row.series in doubted else "medium")
+        assert row.note.startswith("asked with the numbers seen on 2026-10-04: https://") == (
+            row.series in doubted
+        )
+        assert (said in row.note) == (row.series in doubted)
+    if what == "minerals":
+        calls = [it.url.path.rsplit("/", 1)[-1] for it in publisher.requests]
+        assert "getMnrlPriceCrtr" not in calls
+
+
+def test_the_numbers_last_seen_bring_nothing_of_another_basis() -> None:
+    def change(what: str, reply: Any) -> Any:
+        if what == "minerals":
+            return httpx.Response(404)
+        return set_info("prcCrtr", "99%min EXW")(reply) if what == "prices_nd" else reply
+
+    (problem,) = fetch(komis(change)).problems
+    assert "INFO.prcCrtr is '99%min EXW'" in problem.text
+    assert GONE in problem.text
+
+
+def test_a_mineral_with_a_new_number_is_not_asked_with_its_old_option() -> None:
+    def change(what: str, reply: Any) -> Any:
+        if what == "minerals":
+            reply["data"][0]["cdKey"] = "MNRL1005"
+        return httpx.Response(404) if what == "bases_tb" else reply
+
+    found = fetch(komis(change))
+    told = {it.subject: it.text for it in found.problems}
+    assert "getMnrlPriceCrtr is gone" in told["nd_oxide_daily"]
+    assert set(told) == {"nd_oxide_daily"}
+
+
+def test_a_site_that_answers_with_quotes_alone_whatever_it_is_asked_is_read() -> None:
+    reply = {"data": {"defaultMnrl": [{"crtrYmd": "20250620", "cmercPrc": "1,234.5"}]}}
+    found = fetch(Publisher(in_turn(httpx.Response(200, json=reply))))
+    assert found.problems == ()
+    assert prices(found) == {(series, date(2025, 6, 20)): 1234.5 for series in EVERY}
+    assert {it.confidence for it in found.rows} == {"low"}
+    assert all(it.note.startswith(f"{UNSTATED}; asked with the numbers seen") for it in found.rows)
+
+
+def test_a_site_that_turns_this_network_away_is_left_after_three_calls() -> None:
+    publisher = Publisher(in_turn(httpx.Response(200, text="")))
+    publisher.answer = lambda request: httpx.Response(
+        403 if request.method == "GET" else 200, text=""
+    )
+    with pytest.raises(SourceError, match="no more was asked: 3 calls in a row failed") as caught:
+        fetch(publisher)
+    assert len(publisher.requests) == 3
+    assert str(caught.value).count("no more was asked") == 1
+    assert "MinorMetals refuses (HTTP 403)" in str(caught.value)
+    assert "getMnrlKndInfoCodeList sent an empty answer" in str(caught.value)
+    assert "getMnrlPrcByMnrkndUnqCd sent an empty answer" in str(caught.value)
+
+
+def test_each_row_names_the_field_of_its_price() -> None:
+    assert {it.field for it in fetch(komis()).rows} == {"cmercPrc"}
+    assert {it.field for it in read_mirror(mirror()).rows} == {"value"}
 
 
 def test_the_minerals_are_those_of_the_catalogue() -> None:
@@ -397,3 +582,40 @@ def test_a_copy_on_another_basis_is_refused_for_that_mineral(
 def test_a_copy_of_another_shape_is_refused_whole() -> None:
     with pytest.raises(SourceError, match=r"copy\.example/prices\.json: field metals is missing"):
         read_mirror(httpx.Response(200, json={"minerals": []}))
+
+
+def test_what_is_quoted_of_a_copy_is_written_as_the_copy_writes_it() -> None:
+    rows = [it for it in read_mirror(mirror()).rows if it.series == "nd_oxide_daily"]
+    assert [json.loads(it.raw) for it in rows] == [
+        {"date": "2024.01.02", "value": 63.51},
+        {"date": "2024.01.03", "value": 61.34},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("foo", "is no address that begins with https://"),
+        ("file:///etc/prices.json", "is no address that begins with https://"),
+        ("ftp://copy.example/PLANTED", "is no address that begins with https://"),
+        (
+            "http://copy.example/prices.json?token=PLANTED",
+            "is no address that begins with https://",
+        ),
+        ("https://[PLANTED", "is no address that begins with https://"),
+        ("https:///PLANTED", "names no host"),
+    ],
+)
+def test_a_copy_at_no_address_is_refused_by_its_setting_and_not_asked(url: str, said: str) -> None:
+    publisher = Publisher(in_turn(mirror()))
+    with pytest.raises(SourceError) as caught:
+        KomisSource(publisher.open_client, mirror_url=url).fetch(now=NOW)
+    assert str(caught.value).startswith(f"komis: LODESTONE_KOMIS_MIRROR_URL {said}")
+    assert "PLANTED" not in str(caught.value)
+    assert (publisher.requests, publisher.waits) == ([], [])
+
+
+def test_a_copy_on_this_machine_may_be_asked_in_the_clear() -> None:
+    publisher = Publisher(in_turn(mirror()))
+    url = "http://127.0.0.1:8000/prices.json"
+    assert KomisSource(publisher.open_client, mirror_url=url).fetch(now=NOW).rows

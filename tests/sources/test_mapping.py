@@ -101,6 +101,7 @@ def test_a_wide_table_gives_a_row_for_each_mapped_column() -> None:
         confidence="medium",
         low="500",
         high="520",
+        field="NdPr avg",
     )
     assert (dy.series, dy.value, dy.unit, dy.statistic, dy.note) == (
         "dy",
@@ -266,6 +267,52 @@ def test_where_decimal_commas_are_proven_a_doubtful_number_is_no_longer_believed
     assert [bool(it.fault) for it in found] == [True, False, True, False]
     assert "'1,234' has two readings" in found[0].fault
     assert 'decimal = ","' in found[0].fault
+
+
+def test_dots_that_must_stand_between_thousands_put_every_doubtful_number_in_doubt() -> None:
+    content = lines(
+        *("Date;Avg", "2025-06-20;41.230", "2025-06-21;1.041.230"),
+        *("2025-06-22;41.2", "2025-06-23;7", "2025-06-24;0.123"),
+    )
+    found = rows_of(content)
+    assert [bool(it.fault) for it in found] == [True, True, False, False, False]
+    assert found[0].fault == (
+        "Avg: '41.230' has two readings, as '1.041.230' in the same file has dots between "
+        'thousands; set decimal = ","'
+    )
+    assert found[1].fault == ("Avg: '1.041.230' has dots between thousands; set decimal = \",\"")
+    declared = rows_of(content, COMMA)
+    assert [it.value for it in declared[:2]] == ["41230", "1041230"]
+
+
+@pytest.mark.parametrize("text", ["1.041", "0.041.230", "10.41.230", "1.041.2300", "2025.06.20"])
+def test_dots_that_prove_nothing_raise_no_doubt(text: str) -> None:
+    content = lines("Date;Avg", "2025-06-20;41.230", f"2025-06-21;{text}")
+    assert rows_of(content)[0].fault == ""
+
+
+def test_a_sheets_own_numbers_stay_beside_texts_with_dots_between_thousands() -> None:
+    numeric, text = rows_of(sheet(("Date", "Avg"), ("2025-06-20", 41.23), ("2025-06-21", "1.0.0")))
+    assert numeric.fault == text.fault == ""
+    numeric, text = rows_of(
+        sheet(("Date", "Avg"), ("2025-06-20", 41.235), ("2025-06-21", "1.041.230"))
+    )
+    assert (numeric.fault, bool(text.fault)) == ("", True)
+
+
+def test_every_figure_of_a_row_says_in_which_column_it_stood() -> None:
+    columns = ColumnMap(period="Date", columns=(NDPR, Measured("Dy", "dy", unit="CNY/t")))
+    content = lines("Date;Avg;Dy", "2025-06-20;NaN;NaN", "2025-06-21;1", "2025-06-22;1.041.230;1")
+    found = [(it.row, it.series, it.field) for it in rows_of(content, columns)]
+    assert sorted(found) == [
+        (2, "dy", "Dy"),
+        (2, "ndpr_oxide_cn", "Avg"),
+        (3, "", ""),
+        (4, "dy", "Dy"),
+        (4, "ndpr_oxide_cn", "Avg"),
+    ]
+    (long,) = rows_of(lines("Date;Product;Value", "2025-06-20;Dy oxide;5"), LONG)
+    assert long.field == "Value"
 
 
 def test_thousands_commas_alone_raise_no_doubt() -> None:

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 from openpyxl.utils.datetime import CALENDAR_MAC_1904
 
+from flows.sources.csv_reply import csv_rows
+from flows.sources.shape import ReplyShapeError
 from flows.sources.tables import (
     CHUNK_ROWS,
     LONGEST_RAW,
@@ -24,6 +26,7 @@ from flows.sources.tables import (
     NumberCell,
     Row,
     TableError,
+    came_instead,
     open_table,
     read_rows,
 )
@@ -298,6 +301,32 @@ def test_names_are_compared_without_line_breaks_and_double_spaces() -> None:
 # --- rows -------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted", "what"),
+    [
+        (" \n", "CSV", "sent an empty answer; it may block this network"),
+        (
+            "\n<html><title>Log\n in &amp; go</title>",
+            "JSON",
+            "sent a web page titled 'Log in & go' instead of JSON; look at it in a browser",
+        ),
+        ("<x/>", "CSV", "sent a web page or XML instead of CSV; look at it in a browser"),
+        (' {"error": 1}', "CSV", "sent JSON instead of CSV: '{\"error\": 1}'"),
+        (' {"error": 1}', "JSON", ""),
+        ("a,b", "CSV", ""),
+        ("a,b", "JSON", ""),
+    ],
+)
+def test_what_came_instead_is_told_from_its_beginning(text: str, wanted: str, what: str) -> None:
+    assert came_instead(text, wanted) == what
+
+
+def test_a_first_line_that_is_too_long_for_a_header_is_refused_with_a_reason() -> None:
+    with pytest.raises(ReplyShapeError, match=r"first line that is no header \(field larger") as it:
+        csv_rows(b"a" * 200_000 + b"\n1", ("a",))
+    assert len(str(it.value)) < 300
+
+
 def test_a_row_with_another_number_of_cells_has_a_fault_and_the_others_none() -> None:
     rows = rows_of(b"Date,Avg\n2025-01-02,5\n2025-01-03,1,5\n2025-01-04\n2025-01-05,7,,\n")
     assert [(row.number, bool(row.fault)) for row in rows] == [
@@ -308,6 +337,9 @@ def test_a_row_with_another_number_of_cells_has_a_fault_and_the_others_none() ->
     ]
     assert "has 3 cells instead of 2" in rows[1].fault
     assert "',' needs quotes" in rows[1].fault
+    assert rows[2].fault == (
+        "row: has 1 cells instead of 2; the rest of it is missing: look at the file, or fetch it again"
+    )
 
 
 def test_an_open_quote_refuses_the_file_with_the_line_where_it_opens() -> None:

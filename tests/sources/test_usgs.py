@@ -139,6 +139,16 @@ def test_the_wide_layout_gives_two_years_of_production_and_the_reserves() -> Non
     ]
 
 
+def test_each_row_names_the_column_of_its_figure() -> None:
+    found = fetch()
+    assert {it.field for it in of(found, "MCS2026") if not it.fault} == {"Value"}
+    assert {(it.series[:4], it.period, it.field) for it in of(found, "World") if not it.fault} == {
+        ("mine", "2023", "PROD_2023"),
+        ("mine", "2024", "PROD_EST_ 2024"),
+        ("rese", "2024", "RESERVES_2024"),
+    }
+
+
 def test_an_edition_is_a_vintage_known_from_its_own_day() -> None:
     found = fetch()
     assert found.problems == ()

@@ -1,16 +1,20 @@
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from unittest import mock
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flows.units import Rate
+from flows.units import Rate, Rates
 from flows.validation import (
     CONFIDENCES,
     Batch,
     RawRow,
+    Span,
+    Stored,
     parse_number,
     parse_period,
     validate,
@@ -26,6 +30,7 @@ SPECS = {
     "customs": Spec("t", "month", allows_zero=True, lag_days=20, january_with_february=True),
     "quote": Spec("USD/kg", "day", flat_days=5),
     "domestic": Spec("USD/kg", "day"),
+    "mean": Spec("USD/kg", "year"),
     "fiscal": Spec("t", "year", lag_days=10),
 }
 SOURCE_IDS = ("KOMIS", "USGS")
@@ -55,10 +60,13 @@ def judge(*rows: RawRow, stored: float | None = None) -> Batch:
         series=SPECS,
         source_ids=SOURCE_IDS,
         now=NOW,
-        stored=lambda series, until, count: (
-            () if stored is None else ((until - timedelta(days=1), stored),)
-        ),
+        stored=None if stored is None else lambda spans: before(spans, stored),
     )
+
+
+def before(spans: Mapping[str, Span], value: float) -> dict[str, list[tuple[date, float]]]:
+    """One value is kept of each series, of the day before the batch begins."""
+    return {name: [(span.first - timedelta(days=1), value)] for name, span in spans.items()}
 
 
 def months(*values: object, series: str = "price", unit: str = "USD/kg") -> list[RawRow]:
@@ -113,6 +121,7 @@ def test_a_good_row_lands() -> None:
         ({"source_id": "USG"}, "did you mean 'USGS'?"),
         ({"confidence": "High"}, "none of high, medium, low, background, derived"),
         ({"note": "a\x00b"}, "note: holds a control character"),
+        ({"statistic": "x" * 81}, "statistic: has more than 80 characters"),
         ({"note": "\ud800"}, "note: holds a control character"),
         ({"fault": "netWgt: is empty"}, "netWgt: is empty"),
     ],
@@ -233,6 +242,103 @@ def test_a_month_without_exports_is_no_jump() -> None:
     assert rows_of(batch) == ([1, 2, 3], [5])
 
 
+def kept_monthly(*values: float | None, first: date = date(2026, 1, 1)) -> Stored:
+    """What is kept of `price`, a value a month; None: nothing."""
+    kept = [
+        (date(first.year, first.month + at, 1), value)
+        for at, value in enumerate(values)
+        if value is not None
+    ]
+
+    def stored(spans: Mapping[str, Span]) -> dict[str, list[tuple[date, float]]]:
+        return dict.fromkeys(spans, kept)
+
+    return stored
+
+
+def against(stored: Stored, *rows: RawRow) -> tuple[list[int], list[int]]:
+    return rows_of(validate("s", rows, series=SPECS, source_ids=SOURCE_IDS, now=NOW, stored=stored))
+
+
+def in_month(month: int, value: float, **changes: object) -> RawRow:
+    changes = {"row": month + 1, "published_on": "", **changes}
+    return make_row(period=f"2026-{month:02d}", value=str(value), **changes)
+
+
+def test_a_sparse_batch_is_compared_with_what_is_kept_between_its_rows() -> None:
+    """A revision of January and the new September; from 40 to 120 in small steps between them."""
+    stored = kept_monthly(40, 50, 60, 75, 90, 100, 110, 120)
+    assert against(stored, in_month(1, 41), in_month(9, 131)) == ([1, 9], [])
+    assert against(stored, in_month(1, 41), in_month(9, 39)) == ([1], [10])
+
+
+def test_a_batch_that_fills_in_the_past_is_compared_with_what_follows() -> None:
+    stored = kept_monthly(100, 101, first=date(2026, 5, 1))
+    assert against(stored, in_month(2, 90), in_month(3, 95)) == ([2, 3], [])
+    assert against(stored, in_month(2, 0.1), in_month(3, 95)) == ([3], [3])
+
+
+def test_a_whole_history_that_begins_before_what_is_kept_is_walked_from_what_is_kept_both_ways() -> (
+    None
+):
+    """Growth by a third a month, far beyond the bound from end to end; the kept ones are in the middle."""
+    values = [100 * 1.3**at for at in range(9)]
+    rows = [in_month(at, value) for at, value in enumerate(values, 1) if at != 3]
+    stored = kept_monthly(*values[4:6], first=date(2026, 5, 1))
+    assert against(stored, *rows) == ([1, 2, 4, 5, 6, 7, 8, 9], [])
+    wrong = [*rows[:-1], in_month(9, 1.0)]
+    assert against(stored, *wrong) == ([1, 2, 4, 5, 6, 7, 8], [10])
+
+
+def test_editions_of_one_period_are_each_compared_with_the_period_before() -> None:
+    """A year revised upwards twice: no edition is a jump from the other, today or read again."""
+    editions = [
+        in_month(2, value, row=at, published_on=f"2026-0{at}-01")
+        for at, value in ((4, 90), (5, 200), (6, 280))
+    ]
+    rows = [in_month(1, 100), *editions, in_month(3, 300)]
+    first = judge(*rows)
+    assert first.rejected == ()
+    again = validate(
+        "s",
+        rows,
+        series=SPECS,
+        source_ids=SOURCE_IDS,
+        now=NOW,
+        stored=kept_monthly(100, 280, 300),
+    )
+    assert again.rejected == ()
+
+
+def test_the_reason_of_a_jump_names_what_the_value_is_compared_with() -> None:
+    batch = validate(
+        "s",
+        [in_month(3, 720)],
+        series=SPECS,
+        source_ids=SOURCE_IDS,
+        now=NOW,
+        stored=kept_monthly(70, 72),
+    )
+    assert "value: 720 USD/kg after 72 (kept) is a step" in batch.rejected[0].reason
+    batch = judge(*months(70, 72, 720))
+    assert "value: 720 USD/kg after 72 of 2026-02-01 is a step" in batch.rejected[0].reason
+
+
+@given(
+    st.lists(st.floats(1, 1000), min_size=1, max_size=12),
+    st.dictionaries(st.integers(1, 12), st.floats(1, 1000), max_size=6),
+)
+@settings(deadline=None)
+def test_the_quick_look_at_a_series_and_the_slow_one_agree(
+    values: list[float], kept: dict[int, float]
+) -> None:
+    rows = [in_month(at, value) for at, value in enumerate(values, 1)]
+    stored = kept_monthly(*(kept.get(month) for month in range(1, 13)))
+    found = against(stored, *rows)
+    with mock.patch("flows.validation.neighbours.Neighbours._is_smooth", return_value=False):
+        assert against(stored, *rows) == found
+
+
 def test_a_series_without_a_bound_may_jump() -> None:
     rows = [
         make_row(series="output", unit="t", period=str(year), value=value)
@@ -286,6 +392,10 @@ def rate(base: str, quote: str, day: date) -> Rate | str:
     return Rate(7.0 + day.month / 100, day, "ECB_EXR", "medium")
 
 
+def of_period(first: date, last: date, known_at: datetime) -> Rates:
+    return rate
+
+
 def in_yuan(**changes: object) -> RawRow:
     return make_row(
         series="domestic",
@@ -298,7 +408,9 @@ def in_yuan(**changes: object) -> RawRow:
 
 
 def test_a_price_in_yuan_a_tonne_lands_in_dollars_with_what_was_written_and_how() -> None:
-    batch = validate("s", [in_yuan()], series=SPECS, source_ids=SOURCE_IDS, now=NOW, rates=rate)
+    batch = validate(
+        "s", [in_yuan()], series=SPECS, source_ids=SOURCE_IDS, now=NOW, rates=of_period
+    )
     (found,) = batch.observations
     assert found.value == pytest.approx(791_000 / 1000 / 7.09)
     assert (found.unit, found.raw_value, found.raw_unit) == ("USD/kg", "791000", "CNY/t incl. VAT")
@@ -307,14 +419,30 @@ def test_a_price_in_yuan_a_tonne_lands_in_dollars_with_what_was_written_and_how(
     assert found.confidence == "medium"
 
 
+def test_a_price_of_a_year_in_which_the_vat_changed_is_not_converted() -> None:
+    row = make_row(series="mean", unit="CNY/t excl. VAT", period="2019", value="300000")
+    batch = validate("s", [row], series=SPECS, source_ids=SOURCE_IDS, now=NOW, rates=of_period)
+    (rejected,) = batch.rejected
+    assert "16" in rejected.reason
+    assert "13" in rejected.reason
+
+
 def test_without_a_rate_the_row_waits_in_quarantine_with_the_reason() -> None:
     row = in_yuan(published_on="")
     old = replace(row, period="2019-09-17", row=3)
-    batch = validate("s", [row, old], series=SPECS, source_ids=SOURCE_IDS, now=NOW, rates=rate)
+    batch = validate("s", [row, old], series=SPECS, source_ids=SOURCE_IDS, now=NOW, rates=of_period)
     assert len(batch.observations) == 1
     (rejected,) = batch.rejected
     assert rejected.row == 3
     assert "no CNY/USD rate is known on 2019-09-17" in rejected.reason
+
+
+@pytest.mark.parametrize("value", ["1e308", "1e-322"])
+def test_a_number_that_is_none_in_the_unit_of_its_series_is_turned_away(value: str) -> None:
+    """USD/kg into a series of USD/t and back: infinite, or nought."""
+    unit = "USD/g" if value == "1e308" else "USD/t"
+    (rejected,) = judge(make_row(unit=unit, value=value)).rejected
+    assert "is too large or too small in USD/kg" in rejected.reason
 
 
 def test_a_unit_changed_without_notice_is_a_jump_against_what_is_stored() -> None:
@@ -367,8 +495,9 @@ def test_a_quote_that_has_not_moved_for_too_many_working_days_is_turned_away() -
 
 
 def test_days_without_a_move_are_counted_from_what_is_stored() -> None:
-    def stored(series: str, until: date, count: int) -> list[tuple[date, float]]:
-        return [(date(2026, 8, 31), 90.0), (date(2026, 9, 1), 96.5), (date(2026, 9, 4), 96.5)]
+    def stored(spans: Mapping[str, Span]) -> dict[str, list[tuple[date, float]]]:
+        kept = [(date(2026, 8, 31), 90.0), (date(2026, 9, 1), 96.5), (date(2026, 9, 4), 96.5)]
+        return dict.fromkeys(spans, kept)
 
     batch = validate(
         "s",
@@ -398,9 +527,41 @@ def test_periods_that_are_missing_are_told_and_those_stored_before_count() -> No
         series=SPECS,
         source_ids=SOURCE_IDS,
         now=NOW,
-        stored=lambda *_: whole,
+        stored=lambda spans: dict.fromkeys(spans, whole),
     )
     assert [str(gap) for gap in batch.gaps] == ["price: 3 of 4 periods; missing 2025-12-01"]
+
+
+def test_holidays_are_no_gap_and_what_is_longer_is() -> None:
+    rows = quotes(*range(100, 130))
+    assert judge(*rows[:5], *rows[13:]).gaps == ()
+    (gap,) = judge(*rows[:5], *rows[14:]).gaps
+    assert gap.expected - gap.present == 9
+
+
+def test_a_quote_of_seven_days_a_week_that_comes_day_by_day_is_seen_to_stand_still() -> None:
+    first = date(2026, 9, 1)
+    kept: list[tuple[date, float]] = []
+    refused = 0
+
+    def stored(spans: Mapping[str, Span]) -> dict[str, list[tuple[date, float]]]:
+        return {name: kept[-span.before - 1 :] for name, span in spans.items()}
+
+    for at in range(30):
+        row = make_row(
+            series="quote", period=str(first + timedelta(days=at)), value="96.5", published_on=""
+        )
+        batch = validate(
+            "s",
+            [row],
+            series=SPECS,
+            source_ids=SOURCE_IDS,
+            now=NOW,
+            stored=stored,
+        )
+        refused += len(batch.rejected)
+        kept.extend((it.period, it.value) for it in batch.observations)
+    assert refused > 20
 
 
 def test_weekends_are_no_gap() -> None:
@@ -433,7 +594,7 @@ def test_no_rows_are_no_batch() -> None:
     batch = judge()
     assert (batch.read, batch.observations, batch.gaps) == (0, (), ())
     assert batch.newest(NOW) is None
-    assert batch.newest_period(NOW) is None
+    assert batch.age_days(NOW, NOW) is None
 
 
 def test_a_quarantined_text_is_short_and_printable() -> None:

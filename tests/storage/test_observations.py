@@ -18,7 +18,7 @@ from flows.storage import observations
 from flows.storage.database import Database, open_database
 from flows.storage.observations import Counts, Newest, ObservationStore
 from flows.storage.tables import ingest_run, observation, quarantine
-from flows.validation import Observation, RejectedRow
+from flows.validation import Observation, RejectedRow, Span
 
 MARCH = date(2025, 3, 1)
 APRIL = date(2025, 4, 1)
@@ -47,6 +47,20 @@ def rows_in(database: Database) -> dict[str, int]:
         }
 
 
+def vintages(
+    store: ObservationStore, series: str, period: date
+) -> tuple[tuple[datetime, float], ...]:
+    """Everything ever said about one period, in the order in which it became known."""
+    found = observation.c
+    query = (
+        select(found.known_at, found.value)
+        .where(found.series == series, found.period == period)
+        .order_by(found.known_at)
+    )
+    with store._database.reading() as connection:
+        return tuple((row.known_at, row.value) for row in connection.execute(query))
+
+
 def make_row(**changes: object) -> Observation:
     row = Observation(
         "dy_oxide", MARCH, 230.0, "USD/kg", SAID, "usgs", "high", "mean", "230", "USD/kg"
@@ -62,7 +76,7 @@ def test_the_same_rows_a_second_time_write_nothing(store):
     rows = [make_row(), make_row(period=APRIL, value=240.0)]
     assert store.add(rows, FETCHED) == Counts(new=2)
     assert store.add(rows, FETCHED + timedelta(days=1)) == Counts(unchanged=2)
-    assert len(store.vintages("dy_oxide", MARCH)) == 1
+    assert len(vintages(store, "dy_oxide", MARCH)) == 1
 
 
 def test_a_later_different_value_is_a_revision_and_the_first_one_stays(store):
@@ -93,7 +107,7 @@ def test_two_corrections_in_one_reading_are_both_kept(store):
     store.add([make_row()], FETCHED)
     both = [make_row(value=1.0), make_row(value=2.0)]
     assert store.add(both, FETCHED) == Counts(revised=2)
-    assert [value for _, value in store.vintages("dy_oxide", MARCH)] == [230.0, 1.0, 2.0]
+    assert [value for _, value in vintages(store, "dy_oxide", MARCH)] == [230.0, 1.0, 2.0]
 
 
 def test_an_older_vintage_that_arrives_late_does_not_change_today(store):
@@ -150,7 +164,7 @@ def test_an_undated_value_is_known_since_its_usual_lag_and_fetched_again_is_no_n
     # The lag says something else by now (it was capped by the clock, or the catalogue was mended).
     again = undated(known_at=SAID + timedelta(days=5))
     assert store.add([again], FETCHED + timedelta(days=9)) == Counts(unchanged=1)
-    assert store.vintages("dy_oxide", MARCH) == ((SAID, 230.0),)
+    assert vintages(store, "dy_oxide", MARCH) == ((SAID, 230.0),)
 
 
 def test_an_undated_revision_becomes_known_when_it_was_fetched(store):
@@ -165,7 +179,7 @@ def test_an_undated_revision_becomes_known_when_it_was_fetched(store):
 def test_an_undated_value_that_returns_is_a_revision_again(store):
     for day, value in enumerate((230.0, 235.0, 230.0)):
         store.add([undated(value=value)], FETCHED + timedelta(days=day))
-    assert [value for _, value in store.vintages("dy_oxide", MARCH)] == [230.0, 235.0, 230.0]
+    assert [value for _, value in vintages(store, "dy_oxide", MARCH)] == [230.0, 235.0, 230.0]
 
 
 # --- whatever the order -----------------------------------------------------------------
@@ -230,12 +244,70 @@ def test_a_value_said_again_by_a_later_edition_is_known_since_it_was_first_said(
     assert point.known_at == SAID
 
 
+def test_a_correction_of_an_old_edition_does_not_outrank_a_newer_one(store):
+    older, newer = SAID, SAID + timedelta(days=365)
+    store.add([make_row(value=5.0, known_at=older), make_row(value=6.0, known_at=newer)], FETCHED)
+    later = newer + timedelta(days=100)
+    corrected = make_row(value=5.5, known_at=older)
+    assert store.add([corrected], later) == Counts(revised=1)
+    assert values(store) == [(MARCH, 6.0)]
+    assert values(store, later + timedelta(days=1)) == [(MARCH, 6.0)]
+    again = [corrected, make_row(value=6.0, known_at=newer)]
+    assert store.add(again, later + timedelta(days=1)) == Counts(unchanged=2)
+    assert len(vintages(store, "dy_oxide", MARCH)) == 3
+
+
+def test_a_correction_that_is_taken_back_is_another_correction(store):
+    for day, value in enumerate((230.0, 235.0, 230.0)):
+        store.add([make_row(value=value)], FETCHED + timedelta(days=day))
+    assert [value for _, value in vintages(store, "dy_oxide", MARCH)] == [230.0, 235.0, 230.0]
+    assert values(store) == [(MARCH, 230.0)]
+    assert values(store, FETCHED + timedelta(days=1)) == [(MARCH, 235.0)]
+    (kept,) = store.audit("dy_oxide", EVER)
+    assert kept.known_by == "correction, when fetched"
+
+
+def test_an_undated_value_read_under_a_clock_that_went_back_is_no_news(store):
+    store.add([undated()], FETCHED)
+    late = FETCHED + timedelta(days=30)
+    store.add([undated(value=235.0)], late)
+    assert store.add([undated(value=235.0)], FETCHED + timedelta(days=1)) == Counts(unchanged=1)
+    assert store.add([undated(value=240.0)], FETCHED + timedelta(days=2)) == Counts(revised=1)
+    assert store.add([undated(value=240.0)], FETCHED + timedelta(days=3)) == Counts(unchanged=1)
+    assert values(store) == [(MARCH, 240.0)]
+
+
+def test_a_value_that_an_old_edition_is_corrected_to_stands_since_the_newer_one_said_it(store):
+    older, newer = SAID, SAID + timedelta(days=365)
+    store.add([make_row(value=5.0, known_at=older), make_row(value=6.0, known_at=newer)], FETCHED)
+    store.add([make_row(value=6.0, known_at=older)], newer + timedelta(days=100))
+    (point,) = store.points("dy_oxide", EVER)
+    assert (point.value, point.known_at) == (6.0, newer)
+
+
+def test_a_dated_and_an_undated_row_of_one_period_are_read_again_without_news(store):
+    rows = [undated(value=100.0), make_row(value=110.0, known_at=SAID + timedelta(days=3))]
+    store.add(rows, FETCHED)
+    before = vintages(store, "dy_oxide", MARCH)
+    assert store.add(rows[::-1], FETCHED + timedelta(days=1)) == Counts(unchanged=2)
+    assert vintages(store, "dy_oxide", MARCH) == before
+
+
+def test_how_it_is_known_when_a_figure_came_out_is_told(store):
+    store.add([undated()], FETCHED)
+    assert [row.known_by for row in store.audit("dy_oxide", EVER)] == ["usual lag"]
+    store.add([undated(value=235.0)], FETCHED + timedelta(days=1))
+    assert [row.known_by for row in store.audit("dy_oxide", EVER)] == ["when fetched"]
+
+
 def test_a_correction_before_noon_of_the_day_it_corrects_is_the_one_that_stays(store):
     morning = SAID - timedelta(hours=4)
     store.add([make_row()], morning)
+    assert values(store, morning) == [(MARCH, 230.0)]  # dated today, and here already
     corrected = make_row(value=231.0)
     assert store.add([corrected], morning + timedelta(hours=1)) == Counts(revised=1)
-    assert values(store) == [(MARCH, 231.0)]
+    assert values(store, morning + timedelta(minutes=59)) == [(MARCH, 230.0)]
+    assert values(store, morning + timedelta(hours=1)) == values(store) == [(MARCH, 231.0)]
     assert store.add([corrected], morning + timedelta(hours=2)) == Counts(unchanged=1)
 
 
@@ -281,26 +353,49 @@ def test_everything_written_beside_a_value_can_be_read_again(store):
     store.add([row], FETCHED)
     (kept,) = store.audit("dy_oxide", EVER)
     assert (kept.raw_value, kept.raw_unit, kept.note) == ("1,640,000", "CNY/t incl. VAT", "÷ 7.13")
-    assert (kept.fetched_at, kept.known_at, kept.is_dated) == (FETCHED, SAID, True)
+    assert (kept.fetched_at, kept.known_at, kept.edition) == (FETCHED, SAID, SAID)
+    assert kept.known_by == "publisher"
     assert kept.was_converted
 
 
-def test_the_last_periods_up_to_a_day_are_those_before_it(store):
-    store.add(
-        [make_row(period=date(2025, month, 1), value=float(month)) for month in range(1, 5)],
-        FETCHED,
-    )
-    store.add([make_row(period=MARCH, value=3.5, known_at=FETCHED)], FETCHED)
-    assert store.last("dy_oxide", MARCH, 2) == ((date(2025, 2, 1), 2.0), (MARCH, 3.5))
-    assert store.last("dy_oxide", date(2024, 1, 1), 2) == ()
+def around(store: ObservationStore, first: date, last: date, **changes: object):
+    span = Span("USD/kg", first, last, is_whole=False, before=2)
+    return store.around({"dy_oxide": replace(span, **changes)})["dy_oxide"]
 
 
-def test_the_newest_period_is_told_with_the_moment_since_which_its_value_stands(store):
+def test_what_stands_around_and_between_the_rows_of_a_batch_is_told_as_known_now(store):
+    months = [date(2025, month, 1) for month in range(1, 9)]
+    store.add([make_row(period=day, value=float(day.month)) for day in months], FETCHED)
+    store.add([make_row(period=date(2025, 4, 1), value=4.5, known_at=FETCHED)], FETCHED)
+    april, june = date(2025, 4, 1), date(2025, 6, 1)
+    assert [value for _, value in around(store, april, june)] == [2.0, 3.0, 4.5, 5.0, 6.0, 7.0]
+    whole = around(store, april, june, is_whole=True)
+    assert [value for _, value in whole] == [2.0, 3.0, 4.5, 7.0]
+    assert around(store, april, june, is_whole=True, before=1)[0] == (date(2025, 3, 1), 3.0)
+
+
+def test_before_the_first_and_after_the_last_period_there_is_nothing_around(store):
+    store.add([make_row()], FETCHED)
+    assert around(store, date(2024, 1, 1), date(2024, 6, 1)) == ((MARCH, 230.0),)
+    assert around(store, APRIL, date(2025, 9, 1)) == ((MARCH, 230.0),)
+    assert store.around({"nothing": Span("USD/kg", MARCH, APRIL, is_whole=False, before=1)}) == {
+        "nothing": ()
+    }
+
+
+def test_what_is_kept_in_another_unit_is_no_neighbour_and_no_history_of_this_one(store):
+    store.add([make_row(unit="CNY/kg"), make_row(period=APRIL)], FETCHED)
+    assert around(store, APRIL, APRIL) == ((APRIL, 230.0),)
+    assert store.history("dy_oxide", EVER, unit="USD/kg")["period"].dt.date.tolist() == [APRIL]
+    assert len(store.history("dy_oxide", EVER)) == 2
+
+
+def test_the_newest_period_is_as_old_as_its_first_vintage(store):
     later = SAID + timedelta(days=9)
     store.add([make_row(), make_row(period=APRIL, value=5.0, known_at=later)], FETCHED)
-    store.add([make_row(period=APRIL, value=5.0, known_at=later + timedelta(days=9))], FETCHED)
-    assert store.newest(EVER) == {"dy_oxide": Newest(APRIL, later, 5.0)}
-    assert store.newest(later - timedelta(seconds=1)) == {"dy_oxide": Newest(MARCH, SAID, 230.0)}
+    store.add([make_row(period=APRIL, value=6.0, known_at=later + timedelta(days=9))], FETCHED)
+    assert store.newest(EVER) == {"dy_oxide": Newest(APRIL, later)}
+    assert store.newest(later - timedelta(seconds=1)) == {"dy_oxide": Newest(MARCH, SAID)}
 
 
 def test_a_summary_counts_periods_and_vintages_as_known_then(store):
@@ -321,7 +416,7 @@ def refused(**changes: object) -> RejectedRow:
 
 
 def test_a_refused_row_is_kept_once_and_its_last_sight_moves(store):
-    assert store.quarantine([refused(), refused(row=8)], FETCHED) == 2
+    assert store.quarantine([refused(), refused(row=8, raw="other")], FETCHED) == 2
     later = FETCHED + timedelta(days=1)
     assert store.quarantine([refused()], later) == 0
     kept = store.quarantined("prices")
@@ -334,15 +429,23 @@ def test_a_refused_row_is_kept_once_and_its_last_sight_moves(store):
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 1000])
-def test_a_row_that_is_refused_twice_in_one_reading_is_kept_once(store, monkeypatch, at_once):
+def test_a_row_with_two_bad_figures_is_kept_twice_and_read_again_it_is_no_other(
+    store, monkeypatch, at_once
+):
     monkeypatch.setattr(observations, "ROWS_AT_ONCE", at_once)
-    rows = [refused(), refused(row=8), refused(), refused(row=9), refused(row=8)]
-    assert store.quarantine(rows, FETCHED) == 3
-    assert store.count_quarantined() == 3
+    rows = [refused(), refused(raw="b"), refused(), refused(raw="c"), refused(raw="b")]
+    assert store.quarantine(rows, FETCHED) == store.count_quarantined() == 5
+    assert store.quarantine(rows[::-1], FETCHED + timedelta(days=1)) == 0
+
+
+def test_a_jump_whose_neighbour_changed_is_the_same_refused_row(store):
+    store.quarantine([refused(reason="value: 9 after 100 is a step")], FETCHED)
+    assert store.quarantine([refused(reason="value: 9 after 101 is a step")], FETCHED) == 0
+    assert store.quarantine([refused(reason="period: 9 is none")], FETCHED) == 1
 
 
 def test_refused_rows_are_counted_by_source(store):
-    store.quarantine([refused(), refused(row=8), refused(source="trade")], FETCHED)
+    store.quarantine([refused(), refused(raw="other"), refused(source="trade")], FETCHED)
     assert store.count_quarantined("prices") == 2
     assert store.count_quarantined() == 3
 
@@ -357,6 +460,33 @@ def test_a_reading_is_remembered_with_its_counts(store):
     assert store.ingests("prices") == (run,)
     assert store.ingests() == (empty, run)
     assert (run.newest_period, run.error) == (APRIL, "Dy: no answer")
+
+
+def test_a_visit_to_two_places_is_one_and_every_source_has_its_last(store):
+    store.keep("komis", [make_row()], (), fetched_at=FETCHED, newest_period=MARCH)
+    store.keep("komis", (), [refused()], fetched_at=FETCHED, error="no answer")
+    store.keep("usgs", (), (), fetched_at=FETCHED - timedelta(days=40))
+    for day in range(1, 60):
+        store.keep("trade", (), (), fetched_at=FETCHED + timedelta(days=day))
+    found = {visit.source: visit for visit in store.last_visits()}
+    assert found.keys() == {"komis", "trade", "usgs"}
+    komis = found["komis"]
+    assert (komis.read, komis.new, komis.quarantined) == (2, 1, 1)
+    assert (komis.newest_period, komis.error) == (MARCH, "no answer")
+
+
+def test_a_bad_row_that_moved_down_its_file_is_the_same_row(store):
+    store.quarantine([refused()], FETCHED)
+    assert store.quarantine([refused(row=8)], FETCHED + timedelta(days=1)) == 0
+    assert store.quarantine([refused(raw="", row=8)], FETCHED) == 1
+    assert store.quarantine([refused(raw="", row=9)], FETCHED) == 1
+
+
+def test_refused_rows_of_a_door_are_found_under_its_name(store):
+    names = ("csv_drop.smm", "csv_drop.vahan", "csv_dropper", "csv_drop")
+    store.quarantine([refused(source=name) for name in names], FETCHED)
+    assert store.count_quarantined("csv_drop") == 3
+    assert {row.source for row in store.quarantined("csv_drop")} == set(names) - {"csv_dropper"}
 
 
 def test_a_reading_whose_account_cannot_be_written_leaves_nothing(store, database, monkeypatch):
