@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from flows.catalog import load_catalog
 from flows.errors import SourceError
@@ -156,25 +156,14 @@ class ComtradeSource:
     Without a key the preview is asked, one period a call; with one, the data service, twelve a call.
     """
 
+    name: ClassVar[str] = "comtrade"
+    title: ClassVar[str] = "UN Comtrade: trade in rare earths and magnets by customs code"
+    kind: ClassVar[Kind] = "trade"
+    is_live: ClassVar[bool] = True
+
     open_client: Callable[[], HttpClient]
     series: tuple[str, ...] = field(default_factory=declared_series, repr=False)
     key: str = field(default="", repr=False)
-
-    @property
-    def name(self) -> str:
-        return "comtrade"
-
-    @property
-    def title(self) -> str:
-        return "UN Comtrade: trade in rare earths and magnets by customs code"
-
-    @property
-    def kind(self) -> Kind:
-        return "trade"
-
-    @property
-    def is_live(self) -> bool:
-        return True
 
     def fetch(self, *, now: datetime) -> FetchResult:
         """Rows of all calls that were answered; raises SourceError when none was."""

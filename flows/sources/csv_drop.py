@@ -153,6 +153,7 @@ class CsvDropSource:
                 for file in files
                 if file.is_file() and not _is_hidden(file.name)
             )
+        # NotImplementedError is pathlib's word for a pattern that it can't follow.
         except (OSError, ValueError, NotImplementedError) as error:
             problem = f"{place} can't be read ({type(error).__name__}); check path in sources.toml"
             raise SourceError(self.name, problem) from error

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 from flows.errors import SourceError
@@ -82,23 +83,12 @@ _NOT_PUBLISHED = frozenset({"", "N/A", "NaN"})
 class EcbFxSource:
     """Every daily rate since the euro began, in one call."""
 
+    name: ClassVar[str] = "ecb_fx"
+    title: ClassVar[str] = "ECB: euro reference rates"
+    kind: ClassVar[Kind] = "price"
+    is_live: ClassVar[bool] = True
+
     open_client: Callable[[], HttpClient]
-
-    @property
-    def name(self) -> str:
-        return "ecb_fx"
-
-    @property
-    def title(self) -> str:
-        return "ECB: euro reference rates"
-
-    @property
-    def kind(self) -> Kind:
-        return "price"
-
-    @property
-    def is_live(self) -> bool:
-        return True
 
     def fetch(self, *, now: datetime) -> FetchResult:
         """Rates of all days; a currency that is missing is a problem and loses no other.

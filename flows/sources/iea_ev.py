@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import ClassVar
 
 from flows.errors import SourceError
 from flows.sources.csv_reply import Columns, csv_rows
@@ -58,23 +59,12 @@ _UNIT = "vehicles"
 class IeaEvSource:
     """Sales since 2010, asked for region by region."""
 
+    name: ClassVar[str] = "iea_ev"
+    title: ClassVar[str] = "IEA: electric vehicle sales"
+    kind: ClassVar[Kind] = "reference"
+    is_live: ClassVar[bool] = True
+
     open_client: Callable[[], HttpClient]
-
-    @property
-    def name(self) -> str:
-        return "iea_ev"
-
-    @property
-    def title(self) -> str:
-        return "IEA: electric vehicle sales"
-
-    @property
-    def kind(self) -> Kind:
-        return "reference"
-
-    @property
-    def is_live(self) -> bool:
-        return True
 
     def fetch(self, *, now: datetime) -> FetchResult:
         """Yearly sales of each region; one that can't be read is a problem and loses no other.

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from flows.errors import SourceError
@@ -91,25 +92,14 @@ class KomisSource:
     file of a dashboard, `metals[].history[]`; its figures are of low confidence.
     """
 
+    name: ClassVar[str] = NAME
+    title: ClassVar[str] = "KOMIS: daily oxide quotes FOB China"
+    kind: ClassVar[Kind] = "price"
+    is_live: ClassVar[bool] = True
+
     open_client: Callable[[], HttpClient]
     minerals: Sequence[Mineral] = MINERALS
     mirror_url: str = ""
-
-    @property
-    def name(self) -> str:
-        return NAME
-
-    @property
-    def title(self) -> str:
-        return "KOMIS: daily oxide quotes FOB China"
-
-    @property
-    def kind(self) -> Kind:
-        return "price"
-
-    @property
-    def is_live(self) -> bool:
-        return True
 
     def fetch(self, *, now: datetime) -> FetchResult:
         """Daily rows of each mineral; one that can't be read is a problem and loses no other."""

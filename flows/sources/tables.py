@@ -660,6 +660,7 @@ def _check_package(content: bytes) -> bool:
                 for name in names
                 if name.startswith("xl/worksheets/") and name.endswith(".xml")
             )
+    # NotImplementedError is zipfile's word for a compression that it doesn't know.
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
         problem = f"is a damaged Excel or ZIP file ({error}); fetch it again"
         raise TableError(problem) from error

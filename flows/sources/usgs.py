@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from typing import ClassVar
 
 from flows.errors import SourceError
 from flows.sources.csv_reply import Columns, Rows, csv_rows
@@ -147,23 +148,12 @@ class _File:
 class UsgsSource:
     """The tables of the two newest editions, found in the list that ScienceBase keeps."""
 
+    name: ClassVar[str] = "usgs"
+    title: ClassVar[str] = "USGS: Mineral Commodity Summaries"
+    kind: ClassVar[Kind] = "reference"
+    is_live: ClassVar[bool] = True
+
     open_client: Callable[[], HttpClient]
-
-    @property
-    def name(self) -> str:
-        return "usgs"
-
-    @property
-    def title(self) -> str:
-        return "USGS: Mineral Commodity Summaries"
-
-    @property
-    def kind(self) -> Kind:
-        return "reference"
-
-    @property
-    def is_live(self) -> bool:
-        return True
 
     def fetch(self, *, now: datetime) -> FetchResult:
         """Rows of both editions; one that can't be read is a problem and loses no other.
@@ -358,7 +348,7 @@ def _unpacked(content: bytes) -> bytes:
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, ValueError, OSError) as error:
         problem = f"is a damaged zip file ({type(error).__name__})"
         raise ReplyShapeError(problem) from error
-    except (NotImplementedError, RuntimeError) as error:
+    except (NotImplementedError, RuntimeError) as error:  # an unknown compression, a password
         problem = f"is a zip file that can't be opened ({type(error).__name__})"
         raise ReplyShapeError(problem) from error
 

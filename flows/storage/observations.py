@@ -169,7 +169,11 @@ class ObservationStore:
     ) -> IngestRun:
         """Store one reading of one source in one transaction: all of it or nothing.
 
-        What is news among the rows, what was refused and why, and the account of both.
+        What is news among the rows, what was refused and why, and the account of both; the same rows a
+        second time add nothing but their account. A row whose publisher dates it is the vintage of that
+        instant. A different value that claims an instant already taken is a correction nobody announced:
+        it becomes known at `fetched_at`. A row without a date is news only if its value is not the one
+        known last.
         """
         table = observation_table(rows)
         with self._database.writing("observations") as connection:
@@ -188,17 +192,6 @@ class ObservationStore:
             )
             _record(connection, run)
         return run
-
-    def add(self, rows: pd.DataFrame | Iterable[Observation], fetched_at: datetime) -> Counts:
-        """Store what is news, in one transaction; the same rows a second time write nothing.
-
-        A row whose publisher dates it is the vintage of that instant. A different value that claims an
-        instant already taken is a correction nobody announced: it becomes known at `fetched_at`. A row
-        without a date is news only if its value is not the one known at `fetched_at`.
-        """
-        table = observation_table(rows)
-        with self._database.writing("observations") as connection:
-            return _add(connection, table, fetched_at)
 
     def history(self, series: str, known_at: datetime, *, unit: str = "") -> pd.DataFrame:
         """One row a period, ordered: the latest vintage known at that moment, straight from one query.
@@ -335,11 +328,6 @@ class ObservationStore:
                 for row in connection.execute(query)
             )
 
-    def quarantine(self, rows: Sequence[RejectedRow], at: datetime) -> int:
-        """Keep refused rows with the reason; a row refused before is only seen again. Returns new ones."""
-        with self._database.writing("observations") as connection:
-            return _quarantine(connection, rows, at)
-
     def quarantined(
         self, source: str | None = None, limit: int = 100
     ) -> tuple[QuarantinedRow, ...]:
@@ -388,15 +376,6 @@ class ObservationStore:
                 before = visits.get(run.source)
                 visits[run.source] = run if before is None else before.together(run)
         return tuple(visits.values())
-
-    def ingests(self, source: str | None = None, limit: int = 20) -> tuple[IngestRun, ...]:
-        """Readings of one source or of all, newest first."""
-        found = ingest_run.c
-        query = select(ingest_run).order_by(found.at.desc(), found.id.desc()).limit(limit)
-        if source is not None:
-            query = query.where(found.source == source)
-        with self._database.reading() as connection:
-            return tuple(map(_as_run, connection.execute(query)))
 
 
 def _of_source(name: str) -> ColumnElement[bool]:

@@ -162,7 +162,7 @@ def test_what_became_known_later_changes_nothing_in_the_past(past):
         if row.known_at > at.known_at and row.series.endswith(("month_end", "month_mean"))
     ]
     assert poison
-    past.observations.add(poison, datetime(2026, 1, 1, tzinfo=UTC))
+    past.observations.keep("poison", poison, (), fetched_at=datetime(2026, 1, 1, tzinfo=UTC))
     after = steps.forecast(past, at, run_id="again")
     assert {one.series: one.forecast_id for one in after.forecasts} == before
 
