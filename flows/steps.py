@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from traceback import format_tb
 from typing import Any
 
 from alerts.blockkit import render_slack
@@ -159,9 +160,10 @@ def _visited(service: Service, source: Source, at: Moment, now: datetime) -> Sou
         problem = unread.problem
     except DatabaseUnusableError:
         raise  # no other source could be kept either
-    except Exception as error:
-        # Ours to mend: the log has it whole. The text of an unknown error may hold a secret.
-        LOG.exception("%s: failed inside Lodestone", source.name)
+    except Exception as error:  # noqa: BLE001 - told below, and stops no other source
+        # Ours to mend: the log has the way to it, but not its text, which may hold a secret.
+        way = "".join(format_tb(error.__traceback__))
+        LOG.error("%s: failed inside Lodestone: %s\n%s", source.name, type(error).__name__, way)
         problem = f"failed inside Lodestone ({type(error).__name__}); please report it with the log"
     service.observations.keep(source.name, (), (), fetched_at=now, error=problem)
     return SourceReport(source.name, error=problem, is_unread=True)
@@ -225,7 +227,7 @@ def data_status(service: Service, at: Moment) -> DataStatus:
                 series=stored.series,
                 group=entry.source,
                 periods=stored.periods,
-                missing=_missing(service, stored, entry.frequency),
+                missing=_missing(service, stored, entry.frequency, at),
                 vintages=stored.vintages,
                 first_period=stored.first,
                 newest_period=stored.newest,
@@ -249,13 +251,13 @@ def data_status(service: Service, at: Moment) -> DataStatus:
     return DataStatus(groups, tuple(series), service.observations.last_visits())
 
 
-def _missing(service: Service, stored: StoredSeries, frequency: str) -> int:
+def _missing(service: Service, stored: StoredSeries, frequency: str, at: Moment) -> int:
     """Periods of the calendar between the first and the newest that are not kept."""
     expected = calendar_length(stored.first, stored.newest, frequency)
     if frequency != "day":
         return expected - stored.periods
     # A quote of a Sunday fills no gap.
-    return expected - service.observations.working_days(stored.series)
+    return expected - service.observations.working_days(stored.series, at.known_at)
 
 
 def history_rows(service: Service, series: str, at: Moment) -> tuple[AuditRow, ...]:

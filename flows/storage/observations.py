@@ -344,9 +344,14 @@ class ObservationStore:
                 for row in connection.execute(query)
             )
 
-    def working_days(self, series: str) -> int:
-        """How many days from Monday to Friday are kept of a daily series."""
-        query = select(observation.c.period).distinct().where(observation.c.series == series)
+    def working_days(self, series: str, known_at: datetime) -> int:
+        """How many days from Monday to Friday were known of a daily series at a moment."""
+        found = observation.c
+        query = (
+            select(found.period)
+            .distinct()
+            .where(found.series == series, found.known_at <= known_at)
+        )
         with self._database.reading() as connection:
             days = connection.scalars(query).all()
         return int(np.is_busday(np.array(days, dtype="datetime64[D]")).sum())

@@ -411,9 +411,25 @@ def test_a_mistake_of_ours_in_one_source_stops_no_other(service, caplog):
     assert broken.error.startswith("failed inside Lodestone (ZeroDivisionError)")
     assert "s3cret" not in broken.error
     assert (fine.new, fine.error) == (1, "")
-    assert "broken: failed inside Lodestone" in caplog.text
+    assert "broken: failed inside Lodestone: ZeroDivisionError" in caplog.text
+    assert "in fetch" in caplog.text  # where it happened
+    assert "s3cret" not in caplog.text
     visits = {it.source: it.error for it in service.observations.last_visits()}
     assert visits["broken"] == broken.error
+
+
+def test_a_daily_series_lacks_no_working_day_then_or_now_and_a_sunday_fills_none(service):
+    days = ("2026-10-01", "2026-10-02", "2026-10-04", "2026-10-06")  # Thursday to Tuesday
+    rows = tuple(make_raw(row=at, period=day) for at, day in enumerate(days, 1))
+    opened = replace(service, open_sources=lambda live: (Publisher("komis", rows),))
+    steps.ingest(opened, steps.moment(service, None, live=True))
+
+    def missing(day: date | None) -> int:
+        (one,) = steps.data_status(service, steps.moment(service, day, live=False)).series
+        return one.missing
+
+    assert missing(None) == 1  # the Monday
+    assert missing(date(2026, 10, 2)) == 0
 
 
 def test_the_name_before_the_dot_stands_for_every_source_of_that_door(service):
