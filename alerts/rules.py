@@ -57,10 +57,11 @@ class Fact:
 class ChartRef:
     """Which picture belongs to a reading; drawn elsewhere."""
 
-    kind: str  # "series" | "market" | "volume"
+    kind: str  # "series" | "market" | "volume" | "scorecard"
     subject: str
     scenario: str = ""
-    level: float = 0.0  # of a volume: the mean that its limit is a share of
+    # Of a volume: the mean that its limit is a share of; of a scorecard: the newest cutoffs that were judged.
+    level: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

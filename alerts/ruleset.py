@@ -9,6 +9,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
+from alerts.degraded import CRPS_LIMIT, HELD_LIMIT, ModelDegraded
 from alerts.errors import RuleFileError
 from alerts.routing import Route, nearest
 from alerts.rules import (
@@ -165,7 +166,8 @@ def _rule(
             at="type",
             problem=f"unknown rule type {kind!r}{nearest(kind, allowed)}; types: {', '.join(allowed)}",
         )
-    options = _options(table, "operators" if kind == StaleSource.type else "buyers")
+    of_operators = kind in (StaleSource.type, ModelDegraded.type)
+    options = _options(table, "operators" if of_operators else "buyers")
     rule = build(name, table, options, known)
     table.refuse_unknown("key")
     if options.route not in routes:
@@ -271,12 +273,36 @@ def _stale_source(name: str, table: "_Table", options: RuleOptions, known: _Know
     )
 
 
+def _model_degraded(name: str, table: "_Table", options: RuleOptions, known: _Known) -> Rule:
+    severity = table.severity("severity", Severity.WARNING)
+    crps, held = CRPS_LIMIT, HELD_LIMIT
+    if table.has("crps"):
+        part = table.sub("crps")
+        what = "a ratio to the random walk's error"
+        crps = _rising_limit(part, severity, what, high=100)
+        part.refuse_unknown("key")
+    if table.has("held"):
+        part = table.sub("held")
+        held = _falling_limit(part, severity, "a share of outcomes, 0–1")
+        part.refuse_unknown("key")
+    return ModelDegraded(
+        name=name,
+        series=table.names("series", known.series, "series") if table.has("series") else (),
+        crps=replace(crps, severity=severity),
+        held=replace(held, severity=severity),
+        cutoffs=table.count("cutoffs", 8, low=2, high=1000),
+        max_age_days=table.count("max_age_days", 120, low=1, high=3650),
+        options=options,
+    )
+
+
 _Builder = Callable[[str, "_Table", RuleOptions, _Known], Rule]
 _TYPES: Mapping[str, _Builder] = {
     PriceSpike.type: _price_spike,
     Shortfall.type: _shortfall,
     VolumeDrop.type: _volume_drop,
     StaleSource.type: _stale_source,
+    ModelDegraded.type: _model_degraded,
 }
 
 
@@ -295,11 +321,19 @@ def _rising_limits(table: "_Table", what: str) -> tuple[Limit, ...]:
     return tuple(limits)
 
 
-def _rising_limit(part: "_Table", severity: Severity, what: str) -> Limit:
-    enter = part.number("enter", None, low=0, high=1, what=what, above_low=True)
-    leave = part.number("exit", None, low=0, high=1, what=what)
+def _rising_limit(part: "_Table", severity: Severity, what: str, high: float = 1) -> Limit:
+    enter = part.number("enter", None, low=0, high=high, what=what, above_low=True)
+    leave = part.number("exit", None, low=0, high=high, what=what)
     if leave >= enter:
         raise part.error(at="exit", problem=f"{leave:g} must be below `enter` ({enter:g})")
+    return Limit(severity, enter, leave)
+
+
+def _falling_limit(part: "_Table", severity: Severity, what: str) -> Limit:
+    enter = part.number("enter", None, low=0, high=1, what=what, above_low=True)
+    leave = part.number("exit", None, low=0, high=1, what=what)
+    if leave <= enter:
+        raise part.error(at="exit", problem=f"{leave:g} must be above `enter` ({enter:g})")
     return Limit(severity, enter, leave)
 
 
@@ -454,7 +488,7 @@ def _unknown(what: str, word: str, known: Collection[str]) -> str:
 
 def _subjects(rule: Rule) -> tuple[str, ...]:
     match rule:
-        case PriceSpike() | VolumeDrop():
+        case PriceSpike() | VolumeDrop() | ModelDegraded():
             return rule.series
         case Shortfall():
             return rule.market

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from alerts.ledger import OutboxSummary
 from alerts.lifecycle import Decision, Incident, Reason
+from flows.sentences import ModelVerdict
 from flows.storage.observations import IngestRun
 from flows.validation import RejectedRow
-from forecasting.results import MarketProjection, SeriesForecast
+from forecasting.results import MarketProjection, Scorecard, SeriesForecast
 
 ROWS_SHOWN = 20
 """Refused rows that a report tells; all of them are kept in quarantine."""
@@ -179,6 +180,24 @@ class ForecastReport:
     def lines(self) -> list[str]:
         lines = [f"{one.series}: {one.reason}" for one in self.forecasts]
         return [*lines, *(f"{series}: no forecast: {why}" for series, why in self.refused.items())]
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestReport:
+    """The scorecards made, what the rule on models says of each, and why the other series have none."""
+
+    cards: tuple[Scorecard, ...]
+    verdicts: dict[str, ModelVerdict] = field(default_factory=dict)  # by series
+    refused: dict[str, str] = field(default_factory=dict)
+    newest: int = 8  # cutoffs that the verdicts rest on
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"scorecards": len(self.cards), "refused": len(self.refused)}
+
+    def lines(self) -> list[str]:
+        lines = [f"{one.series}: {self.verdicts[one.series]}; {one.reason}" for one in self.cards]
+        return [*lines, *(f"{series}: no backtest: {why}" for series, why in self.refused.items())]
 
 
 @dataclass(frozen=True, slots=True)

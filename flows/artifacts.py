@@ -1,6 +1,7 @@
 """What operators see of a run in the Prefect UI: tables and pictures as plain text, published elsewhere."""
 
 import base64
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from typing import Protocol
 
 from alerts.lifecycle import Incident
 from alerts.wording import day, month, number, percent, period, span
-from flows.sentences import market_sentence, price_sentence
+from flows.sentences import ModelVerdict, market_sentence, price_sentence
 from flows.validation import RejectedRow
-from forecasting.results import MEDIAN, MarketProjection, SeriesForecast
+from forecasting.results import MEDIAN, MarketProjection, Score, Scorecard, SeriesForecast
 
 MAX_IMAGE_BYTES = 100_000
 """Prefect keeps the picture inside the artifact's text: larger ones make its pages slow."""
@@ -141,11 +142,11 @@ def forecast_page(forecast: SeriesForecast, draw: Callable[[SeriesForecast], byt
     if forecast.scores:
         lines += [
             "",
-            "| model | past cutoffs | CRPS against Gaussian walk | 80 % interval held |",
-            "| --- | ---: | ---: | ---: |",
+            "| model | past cutoffs | CRPS against Gaussian walk | 50 % interval held | 80 % | 95 % |",
+            "| --- | ---: | ---: | ---: | ---: | ---: |",
         ]
         lines += [
-            f"| {score.model} | {score.cutoffs} | {score.rel_crps:.2f} | {percent(score.coverage_80)} |"
+            f"| {score.model} | {score.cutoffs} | {score.rel_crps:.2f} | {_held(score)} |"
             for score in forecast.scores
         ]
     return Artifact(
@@ -153,6 +154,102 @@ def forecast_page(forecast: SeriesForecast, draw: Callable[[SeriesForecast], byt
         description=f"Forecast of {forecast.title}, {unit}",
         markdown="\n".join(lines),
     )
+
+
+def backtest_page(
+    card: Scorecard, verdict: ModelVerdict, draw: Callable[[Scorecard], bytes]
+) -> Artifact:
+    """How the models of one series did at past cutoffs: scores, who speaks and why, what ranges held."""
+    steps = f"{card.horizon} {card.frequency}{'' if card.horizon == 1 else 's'}"
+    lines = [
+        f"# {card.title}: backtest",
+        "",
+        card.reason,
+        "",
+        f"The service's own choice at the newest cutoffs: **{verdict}**.",
+        "",
+        _picture(
+            draw(card),
+            f"{card.title}: outcomes held by the ranges, outcomes by tenth, and error by cutoff",
+        ),
+        "",
+        f"Every model forecast {steps} ahead from the same past cutoffs, seeing only what lay before each. "
+        "Errors are on logarithms where values allow it. CRPS and MAE (error of the middle) are against the "
+        "Gaussian walk's: below 1.00 is better. MASE is in mean one-period changes. Then the share of "
+        "outcomes that each range held, and the bias: above zero, too much was forecast.",
+        "",
+        "| model | cutoffs | CRPS | MAE | MASE | 50 % held | 80 % | 95 % | bias |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {f'**{score.model}** (speaks)' if score.model == card.model else score.model} "
+        f"| {score.cutoffs} | {_figure(score.rel_crps)} | {_figure(score.rel_mae)} | {_figure(score.mase)} "
+        f"| {_held(score)} | {_figure(score.bias, '+.3f')} |"
+        for score in card.scores
+    ]
+    if card.checks:
+        lines += [
+            "",
+            "What the service would have said at each cutoff, newest first:",
+            "",
+            "| last period seen | model | CRPS | Gaussian walk's | 80 % interval held |",
+            "| --- | --- | ---: | ---: | ---: |",
+        ]
+        lines += [
+            f"| {period(check.cutoff, card.frequency)} | {check.model} | {check.crps:.3f} "
+            f"| {check.walk_crps:.3f} | {percent(check.held_80)} |"
+            for check in reversed(card.checks)
+        ]
+    lines += ["", f"Figures known by {day(card.vintage)}."]
+    return Artifact(
+        key=f"backtest-{_key(card.series)}",
+        description=f"How the forecasts of {card.title} did at past cutoffs",
+        markdown="\n".join(lines),
+    )
+
+
+def backtest_table(
+    cards: Iterable[Scorecard],
+    verdicts: Mapping[str, ModelVerdict],
+    refused: Mapping[str, str],
+    newest: int,
+) -> Artifact:
+    """One row a series: who speaks, how the service's own choices did in all and lately, and the verdict."""
+    rows = [
+        {
+            "series": card.series,
+            "verdict": verdicts[card.series].word,
+            "model": card.model,
+            "cutoffs": str(len(card.checks)),
+            "CRPS": _figure(card.recent(len(card.checks))[0]),
+            f"CRPS, newest {newest}": _figure(card.recent(newest)[0]),
+            f"80 % held, newest {newest}": _share(card.recent(newest)[1]),
+            "why": verdicts[card.series].why,
+        }
+        for card in cards
+    ]
+    rows += [
+        {"series": name, "verdict": "no backtest", "why": why} for name, why in refused.items()
+    ]
+    return Artifact(
+        key="backtests",
+        description="What the service would have said at past cutoffs of each series; CRPS against the "
+        "Gaussian walk's, lower is better.",
+        table=tuple(rows) or ({"series": "no series is forecast"},),
+    )
+
+
+def _held(score: Score) -> str:
+    """Three cells: the shares of outcomes inside the 50, 80 and 95 % intervals."""
+    return " | ".join(map(_share, (score.coverage_50, score.coverage_80, score.coverage_95)))
+
+
+def _figure(value: float, spec: str = ".2f") -> str:
+    return "–" if math.isnan(value) else f"{value:{spec}}"
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else percent(value)
 
 
 def market_page(

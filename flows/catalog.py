@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from importlib import resources
 from importlib.resources.abc import Traversable
 from itertools import product
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 from flows.declarations import entry_of, read_toml, tables_of, typed
 from flows.errors import CatalogError
+from flows.policy import PolicyDecision, elements_priced, read_policy_decisions
 from forecasting.market.definitions import (
     Change,
     Component,
@@ -22,6 +24,7 @@ from forecasting.market.definitions import (
     check_market,
     check_scenario,
 )
+from forecasting.series import PolicyEvent
 
 T = TypeVar("T")
 
@@ -77,6 +80,7 @@ class Catalog:
     markets: Mapping[str, Market]
     scenarios: Mapping[str, Scenario]
     factors: Mapping[str, Factor]
+    policy_decisions: tuple[PolicyDecision, ...] = ()
 
     @property
     def units(self) -> dict[str, str]:
@@ -93,6 +97,20 @@ class Catalog:
         marked = [name for name, entry in self.series.items() if entry.forecast]
         needed = [name for market in self.markets.values() for name in market.series]
         return tuple(dict.fromkeys([*marked, *needed]))
+
+    def policy_events(self, series: str, known_at: datetime) -> tuple[PolicyEvent, ...]:
+        """Decisions known at the moment that push the price of the series, oldest first; none for other series.
+
+        A decision concerns the price of an element that its materials name, by itself or in a group.
+        """
+        if self.series[series].kind != "price":
+            return ()
+        elements = elements_priced(series)
+        return tuple(
+            PolicyEvent(one.on, is_tightening=one.direction == "tighten")
+            for one in self.policy_decisions
+            if one.moves_supply and one.on <= known_at.date() and elements & one.elements
+        )
 
     def parts(self, series: str) -> tuple[str, ...]:
         """The stored series that `series` is read from, most trusted first."""
@@ -114,7 +132,7 @@ def load_catalog(config_dir: Path | None = None, snapshot_dir: Path | None = Non
             series,
         )
     _check_series(series, sources)
-    factors = _factors(_snapshot(snapshot_dir).joinpath("factors.csv"))
+    factors = _factors(_snapshot_file(snapshot_dir, "factors.csv"))
     markets: dict[str, Market] = {}
     scenarios: dict[str, Scenario] = {}
     for folder in [REFERENCE, config_dir] if config_dir else [REFERENCE]:
@@ -126,7 +144,8 @@ def load_catalog(config_dir: Path | None = None, snapshot_dir: Path | None = Non
             folder.joinpath("scenarios.toml"), optional=folder is config_dir
         ).items():
             scenarios[name] = _scenario("scenarios.toml", name, values, factors)
-    catalog = Catalog(series, sources, markets, scenarios, factors)
+    decisions = read_policy_decisions(_snapshot_file(snapshot_dir, "policy_events.csv"))
+    catalog = Catalog(series, sources, markets, scenarios, factors, decisions)
     frequencies = {name: entry.frequency for name, entry in series.items()}
     for market in markets.values():
         try:
@@ -171,9 +190,10 @@ def _named(tables: Any, file: str, what: str) -> Iterable[tuple[str, dict[str, A
     return tables.items()
 
 
-def _snapshot(folder: Path | None) -> Traversable:
-    own = folder is not None and (folder / "factors.csv").exists()
-    return folder if own and folder else REFERENCE.joinpath("snapshot")
+def _snapshot_file(folder: Path | None, name: str) -> Traversable:
+    """The user's file of this name where there is one, else the shipped one."""
+    own = folder / name if folder is not None else None
+    return own if own is not None and own.exists() else REFERENCE / "snapshot" / name
 
 
 def _check_series(series: Mapping[str, SeriesEntry], sources: Mapping[str, SourceEntry]) -> None:

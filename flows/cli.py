@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import enum
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from flows.settings import Settings
     from flows.steps import Moment, Service, SourceReport
     from flows.storage.runs import StepRun
+    from forecasting.events import EventResult
     from forecasting.results import MarketProjection, SeriesForecast
 
 FINE, FAILED, MISUSED, UNDELIVERED, NO_PREFECT, NO_DATABASE = range(6)
@@ -187,6 +189,18 @@ def parser() -> argparse.ArgumentParser:
     )
     backtest.add_argument(
         "--out", type=Path, metavar="CSV", help="keep every forecast in this file"
+    )
+    backtest.add_argument(
+        "--events",
+        action="store_true",
+        help="also judge probabilities of a rise within the horizon",
+    )
+    backtest.add_argument(
+        "--rise",
+        type=_rise,
+        default=0.25,
+        metavar="R",
+        help="rise that --events asks for; 0.25 is 25 %% (0.25)",
     )
 
     report = _command(commands, "report", _report, "write the outlook, one HTML page")
@@ -567,19 +581,40 @@ def _alerts_redrive(options: argparse.Namespace) -> int:
 
 
 def _backtest(options: argparse.Namespace) -> int:
-    from forecasting.panel import panel_backtest
+    from tqdm import tqdm
+
+    from flows.engines import local_engine
+    from forecasting.panel import panel_backtest, panel_events
 
     settings = _settings()
     models = options.models.split(",") if options.models else settings.models
+    panel = _panel(options.panel)
+    shape = {
+        "freq": options.freq,
+        "horizon": options.horizon,
+        "step": options.step,
+        "min_train": options.min_train,
+    }
+    series = panel["unique_id"].nunique() if "unique_id" in panel else 0
     try:
-        rows, summary = panel_backtest(
-            _panel(options.panel),
-            freq=options.freq,
-            horizon=options.horizon,
-            step=options.step,
-            min_train=options.min_train,
-            models=tuple(name.strip() for name in models if name.strip()),
-        )
+        # On a terminal only, and apart from the answer.
+        with tqdm(total=series, unit="series", file=sys.stderr, disable=None, leave=False) as bar:
+            rows, summary = panel_backtest(
+                panel,
+                **shape,
+                models=tuple(name.strip() for name in models if name.strip()),
+                engine=local_engine(PANEL_POOL * series, settings.lanes),
+                on_series=bar.update,
+            )
+        told: list[str] = []
+        if options.events:
+            events, left_out = panel_events(panel, **shape, rise=options.rise, seed=settings.seed)
+            summary["events"] = events.summary()
+            told = _event_lines(events, options.rise)
+            refused = summary.get("refused", {})
+            left_out = {name: why for name, why in left_out.items() if name not in refused}
+            if left_out:
+                summary["left_out"] = left_out
     except ValueError as error:  # a PanelError, or a model that nobody knows
         raise UsageError(str(error)) from None
     if options.out:
@@ -588,8 +623,23 @@ def _backtest(options: argparse.Namespace) -> int:
         except OSError as error:
             message = f"{options.out}: can't be written ({error.strerror})"
             raise UsageError(message) from None
-    _answer(options, summary, _backtest_lines(summary))
+    _answer(options, summary, [*_backtest_lines(summary), *told])
     return FINE if summary["cutoffs"] else FAILED
+
+
+PANEL_POOL = 4
+"""A series of a panel is tested at many more cutoffs than one that is forecast: fewer are worth a pool."""
+
+
+def _rise(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        message = f"{text!r} is not a share above 0, such as 0.25 for 25 %"
+        raise argparse.ArgumentTypeError(message)
+    return value
 
 
 def _panel(path: Path | None) -> "pd.DataFrame":
@@ -598,7 +648,9 @@ def _panel(path: Path | None) -> "pd.DataFrame":
 
     if path is not None:
         try:
-            return pd.read_csv(path, encoding="utf-8", dtype={"unique_id": "string"})
+            return pd.read_csv(
+                path, encoding="utf-8-sig", dtype={"unique_id": "string", "ds": "string"}
+            )
         except OSError as error:
             message = f"{path}: can't be read ({error.strerror})"
             raise UsageError(message) from None
@@ -622,6 +674,22 @@ def _panel(path: Path | None) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=["unique_id", "ds", "y"])
 
 
+def _event_lines(events: "EventResult", rise: float) -> list[str]:
+    """The figures, and whether what was said came true as often as it was said."""
+    figures = events.summary()
+    named = {"base rate": "base_rate", "AUC": "auc", "Brier score": "brier", "skill": "brier_skill"}
+    told = ", ".join(
+        f"{label} {'–' if figures[key] is None else f'{figures[key]:.3f}'}"
+        for label, key in named.items()
+    )
+    lines = [f"rises of {100 * rise:g} %: {told} in {figures['n']} cases"]
+    for each in events.reliability():
+        if each.n:
+            said, came = 100 * each.mean_forecast, 100 * each.observed_share
+            lines.append(f"  said {said:3.0f} %, came {came:3.0f} % of {each.n}")
+    return lines
+
+
 def _backtest_lines(summary: Mapping[str, Any]) -> list[str]:
     table = [*summary["models"].items(), ("champion", summary["champion"])]
     lines = [
@@ -636,7 +704,13 @@ def _backtest_lines(summary: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"{name:<16} {mae:>7} {crps:>7} {held_80:>10} {held_95:>10} {figures['seconds']:>8.1f}"
         )
-    return [*lines, *(f"{name}: {why}" for name, why in summary.get("refused", {}).items())]
+    share = summary["champion"]["share"]
+    if share:
+        spoken = ", ".join(f"{name} for {100 * part:.0f} %" for name, part in share.items())
+        lines.append(f"the champion of the newest cutoffs: {spoken} of the series")
+    for kind in ("refused", "failed", "left_out"):
+        lines += [f"{name}: {why}" for name, why in summary.get(kind, {}).items()]
+    return lines
 
 
 def _report(options: argparse.Namespace) -> int:

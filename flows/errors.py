@@ -33,6 +33,10 @@ class SourceError(LodestoneError):
         super().__init__(f"{source}: {problem}")
 
 
+class EngineError(LodestoneError):
+    """What computes many series can't be used, or a part of it died."""
+
+
 class PrefectUnreachableError(LodestoneError):
     """The Prefect server does not answer, or the embedded one can't be started."""
 

@@ -1,19 +1,27 @@
-"""What is known at a moment: series, forecasts, projections, sources, and when rules were last judged."""
+"""What is known at a moment: series, forecasts, scorecards, projections, sources, when rules were judged."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import pandas as pd
 
+from alerts.degraded import ModelDegraded
 from alerts.rules import NotEvaluated, PriceSpike, VolumeDrop
 from flows.accounts import ForecastReport
 from flows.catalog import EXPORTS
-from flows.sentences import Judged
+from flows.sentences import Judged, ModelVerdict
 from flows.service import Moment, Service
 from flows.units import Rate, Rates
 from flows.validation import RatesOf
 from forecasting.market.flow import add_months
-from forecasting.results import MarketProjection, ObservedSeries, Situation, SourceState
+from forecasting.results import (
+    MarketProjection,
+    ObservedSeries,
+    Scorecard,
+    Situation,
+    SourceState,
+)
 from forecasting.series import CannotForecastError, prepare
 from forecasting.splice import splice
 
@@ -69,6 +77,38 @@ def stored_projections(service: Service, at: Moment) -> tuple[MarketProjection, 
     return tuple(one for one in found if one is not None and one.months[0].month == first)
 
 
+def stored_scorecards(service: Service, at: Moment) -> tuple[Scorecard, ...]:
+    """The last scorecard of each series that is forecast, as known at the moment; how old is the rule's matter."""
+    found = (
+        service.forecasts.latest_scorecard(name, at.known_at)
+        for name in service.catalog.forecast_series
+    )
+    return tuple(one for one in found if one is not None)
+
+
+def model_rule(service: Service) -> ModelDegraded:
+    """The first rule on models, or what it is by default where it is switched off."""
+    rules = (rule for rule in service.ruleset.rules if isinstance(rule, ModelDegraded))
+    return next(rules, ModelDegraded("model-degraded"))
+
+
+def model_verdicts(
+    service: Service, at: Moment, cards: Iterable[Scorecard]
+) -> dict[str, ModelVerdict]:
+    """What the limits of the rule on models say of each scorecard, also of series that it does not watch."""
+    seen = Situation(at.known_at, scorecards={card.series: card for card in cards})
+    verdicts = {}
+    for result in replace(model_rule(service), series=()).evaluate(seen):
+        if isinstance(result, NotEvaluated):
+            # Whoever shows a verdict shows the series beside it.
+            why = result.why.removeprefix(f"{seen.scorecards[result.subject].title}: ")
+            verdicts[result.subject] = ModelVerdict("not judged", why)
+            continue
+        word = "degraded" if result.severity else "holds up" if result.is_clear else "borderline"
+        verdicts[result.subject] = ModelVerdict(word, result.measured)
+    return verdicts
+
+
 def situation(service: Service, at: Moment) -> Situation:
     """Everything the rules may look at, as known at the moment."""
     forecasts = stored_forecasts(service, at)
@@ -87,6 +127,7 @@ def situation(service: Service, at: Moment) -> Situation:
         refusals=forecasts.refused,
         projections={(one.market, one.scenario): one for one in projections},
         sources=source_states(service, at),
+        scorecards={one.series: one for one in stored_scorecards(service, at)},
     )
 
 

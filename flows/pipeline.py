@@ -3,15 +3,21 @@
 import inspect
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from datetime import date
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 from uuid import uuid4
 
 from prefect import Flow, flow, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
@@ -22,10 +28,11 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from flows import artifacts, steps
-from flows.errors import LodestoneError, SourceError
-from flows.settings import load_settings
+from flows.engines import Chunk, Engine, Result, on_one_thread
+from flows.errors import EngineError, LodestoneError, SourceError
+from flows.settings import Settings, load_settings
 from flows.wiring import build
-from forecasting.charts import balance_fan, price_fan
+from forecasting.charts import balance_fan, price_fan, score_panels
 from forecasting.results import MarketProjection
 
 LOG = logging.getLogger("lodestone.pipeline")
@@ -34,6 +41,10 @@ logging.getLogger("lodestone").setLevel(logging.INFO)
 
 Kind = Literal["price", "trade", "reference"]
 _PULSE: ContextVar[str] = ContextVar("pulse", default="")
+SCHEDULER_PATIENCE_SECONDS = 15.0
+"""How long a Dask scheduler may take to answer."""
+LONG_FROM = 50
+"""Series from which a run shows its progress in the UI."""
 PULSE_PATIENCE_SECONDS = 20.0
 """How long a pulse waits for Slack to allow the next message; the five-minute delivery sends the rest."""
 
@@ -227,19 +238,146 @@ def ingest_reference(
     return _ingest("reference", as_of, live, sources)
 
 
+# --- engines ----------------------------------------------------------------------
+
+
+class _Parcel:
+    """Something on its way to a cluster or back, which Prefect would else search for states, point by point."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+
+@task(name="compute-chunk", task_run_name="{label}", cache_policy=NO_CACHE, persist_result=False)
+def compute_chunk(label: str, parcel: _Parcel) -> _Parcel:
+    """One chunk of a long computation, wherever the cluster has room for it."""
+    function, chunk = parcel.content
+    return _Parcel(on_one_thread(function, chunk))
+
+
+def _engine(settings: Settings) -> Engine | None:
+    """The cluster that the settings ask for; None: this machine."""
+    if settings.engine == "local" or not _is_in_prefect():
+        return None
+    return partial(on_dask, settings)
+
+
+def on_dask(
+    settings: Settings, function: Callable[[Chunk], Result], chunks: Sequence[Chunk]
+) -> Generator[tuple[int, Result], None, None]:
+    """Each chunk as a task of this run; raises EngineError for a cluster that can't be had or breaks."""
+    # Takes half a second: only for who asked for it.
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    # Prefect shows what happens; Dask's own account of each connection would bury it.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    if settings.dask_scheduler:
+        runner = DaskTaskRunner(
+            address=f"tcp://{settings.dask_scheduler}",
+            client_kwargs={"timeout": SCHEDULER_PATIENCE_SECONDS},
+        )
+        place = f"the Dask scheduler at {settings.dask_scheduler}"
+    else:
+        runner = DaskTaskRunner(
+            # One thread a process: Python computes on one at a time. No dashboard: it would open a port.
+            cluster_kwargs={
+                "n_workers": min(settings.lanes, len(chunks)),
+                "threads_per_worker": 1,
+                "dashboard_address": None,
+            }
+        )
+        place = "the local Dask cluster"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(runner)
+            runner.client  # noqa: B018 - starts the cluster, or finds the scheduler
+        except (OSError, RuntimeError) as error:
+            message = (
+                f"{place} can't be used ({type(error).__name__}: {error}); see LODESTONE_ENGINE"
+            )
+            raise EngineError(message) from error
+        futures = [
+            runner.submit(
+                compute_chunk,
+                {
+                    "label": f"chunk {number} of {len(chunks)}",
+                    "parcel": _Parcel((function, chunk)),
+                },
+            )
+            for number, chunk in enumerate(chunks, start=1)
+        ]
+        # A future that is let go frees the cluster of its result.
+        for number in range(len(chunks)):
+            try:
+                parcel = futures.pop(0).result()
+            except Exception as error:
+                message = f"{place} lost chunk {number + 1} of {len(chunks)} ({type(error).__name__}: {error})"
+                raise EngineError(message) from error
+            yield number, parcel.content
+
+
+class _Progress:
+    """A bar in the UI for work that is long enough to be watched."""
+
+    def __init__(self, key: str, description: str) -> None:
+        self._key = key
+        self._description = description
+        self._artifact: Any = None
+
+    def __call__(self, done: int, of: int) -> None:
+        if of < LONG_FROM or not _is_in_prefect():
+            return
+        percent = 100.0 * done / of
+        if self._artifact is None:
+            self._artifact = create_progress_artifact(
+                percent, key=self._key, description=self._description
+            )
+        else:
+            update_progress_artifact(self._artifact, progress=percent)
+
+
 # --- from figures to alerts -------------------------------------------------------
 
 
 @flow(name="forecast", flow_run_name=_run_name, timeout_seconds=1800)
 @_explained
 def forecast(as_of: AsOf = None, series: SeriesNames = ()) -> dict[str, int]:
-    """Forecast every series whose evidence allows it."""
+    """Forecast every series whose evidence allows it, on the engine of the settings."""
     with _service() as service:
-        moment = steps.moment(service, as_of, live=False)
-        report = steps.forecast(service, moment, series, run_id=_run_id())
+        report = steps.forecast(
+            service,
+            steps.moment(service, as_of, live=False),
+            series,
+            run_id=_run_id(),
+            engine=_engine(service.settings),
+            told=_Progress("forecast-progress", "Series that this run has dealt with."),
+        )
     _say(report.lines())
     prices = [one for one in report.forecasts if one.frequency == "month"]
     _publish(artifacts.forecast_page(one, price_fan) for one in prices)
+    return report.counts
+
+
+@flow(name="backtest", flow_run_name=_run_name, timeout_seconds=7200)
+@_explained
+def backtest(as_of: AsOf = None, series: SeriesNames = ()) -> dict[str, int]:
+    """Test every model on the past of each series, keep the scorecards, and say whether the choices hold up."""
+    with _service() as service:
+        report = steps.backtest(
+            service,
+            steps.moment(service, as_of, live=False),
+            series,
+            run_id=_run_id(),
+            engine=_engine(service.settings),
+        )
+    _say(report.lines())
+    _publish(
+        [artifacts.backtest_table(report.cards, report.verdicts, report.refused, report.newest)]
+    )
+    draw = partial(score_panels, newest=report.newest)
+    _publish(
+        artifacts.backtest_page(card, report.verdicts[card.series], draw) for card in report.cards
+    )
     return report.counts
 
 

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from alerts.lifecycle import Incident
 from alerts.messages import is_replay
 from alerts.wording import day, percent, percent_span, period
-from flows.sentences import Judged, market_sentence, price_sentence, silence_sentence
+from flows.sentences import (
+    Judged,
+    ModelVerdict,
+    market_sentence,
+    price_sentence,
+    silence_sentence,
+)
 from flows.storage.observations import IngestRun
 from forecasting.charts import balance_fan, price_fan
 from forecasting.results import (
@@ -36,6 +42,8 @@ class Outlook:
     ingests: Sequence[IngestRun]  # empty in a look into the past
     judged: Judged | None
     unjudged: Sequence[str]  # subject and why, of what the rules can't judge now
+    # By title: what the rule on models says of the newest backtest.
+    verdicts: Mapping[str, ModelVerdict] = field(default_factory=dict)
 
 
 def render(outlook: Outlook) -> str:
@@ -57,6 +65,7 @@ def render(outlook: Outlook) -> str:
         prices=[_price(forecast) for forecast in outlook.forecasts],
         refused=sorted(outlook.refused.items()),
         scores=[row for forecast in outlook.forecasts for row in _scores(forecast)],
+        verdicts=sorted((name, str(one)) for name, one in outlook.verdicts.items()),
         health=[_health(state, outlook.known_at) for state in outlook.sources],
         ingests=[
             {

@@ -1,4 +1,4 @@
-"""One sentence each: a forecast, a market, and what silence means; for pages, pictures and terminals."""
+"""One sentence each: a forecast, a market, a model's verdict, and what silence means; for pages and terminals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +37,17 @@ def market_sentence(projections: Sequence[MarketProjection]) -> str:
         name = "base case" if projection.scenario == "base" else f"if {title}"
         parts.append(f"{name} {percent(p50)} of demand unmet (80 % range {percent_span(p10, p90)})")
     return f"{projections[0].title}, next {months} months: {'; '.join(parts)}."
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVerdict:
+    """What the rule on models says of a scorecard: "holds up (1.01 times the plain walk's error …)"."""
+
+    word: str  # "holds up" | "borderline" | "degraded" | "not judged"
+    why: str  # the measure, or why there is none
+
+    def __str__(self) -> str:
+        return f"{self.word} ({self.why})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,14 +86,24 @@ class Settings(BaseSettings):
     )
 
     models: tuple[str, ...] = Field(
-        ("random_walk", "theta", "prophet", "drift"),
-        description="Models that compete, besides the Gaussian walk that they are measured against.",
+        ("momentum", "drift", "prophet", "blend"),
+        description="Models that compete with the random walk for each series.",
     )
     paths: int = Field(1000, ge=100, le=20_000, description="Sample paths kept per forecast.")
     market_paths: int = Field(2000, ge=200, le=50_000, description="Draws of a market's balance.")
     seed: int = Field(20250404, description="Every draw follows from it.")
     horizon_months: int = Field(
         12, ge=6, le=36, description="How far prices and markets are projected."
+    )
+
+    engine: str = Field(
+        "local",
+        description="Where flows compute many series: local (processes here), dask (a Dask cluster "
+        "here, each chunk a Prefect task), or dask://host:port (a scheduler that you run). Commands "
+        "such as `lodestone forecast`, which know no Prefect, always compute locally.",
+    )
+    workers: int = Field(
+        0, ge=0, le=256, description="Processes that compute at once; 0: one a core."
     )
 
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
@@ -118,6 +128,15 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return value.upper()
 
+    @field_validator("engine")
+    @classmethod
+    def _known_engine(cls, value: str) -> str:
+        engine = value.strip().lower()
+        if engine in ("local", "dask") or _scheduler(engine):
+            return engine
+        message = "must be local, dask, or dask://host:port with the address of a Dask scheduler"
+        raise ValueError(message)
+
     @field_validator("http_instead")
     @classmethod
     def _origins(cls, value: dict[str, str]) -> dict[str, str]:
@@ -139,6 +158,16 @@ class Settings(BaseSettings):
                 raise ValueError(message)
             found[origin] = there
         return found
+
+    @property
+    def dask_scheduler(self) -> str:
+        """Address host:port of the Dask scheduler to use; empty when the engine names none."""
+        return _scheduler(self.engine)
+
+    @property
+    def lanes(self) -> int:
+        """Processes that compute side by side: `workers`, or one for each core this process may use."""
+        return self.workers or _cores()
 
     @property
     def resolved_database_url(self) -> str:
@@ -226,6 +255,26 @@ def _origin(text: str) -> str:
     host = f"[{host}]" if ":" in host else host
     is_usual = port in (None, {"http": 80, "https": 443}[scheme])
     return f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{port}"
+
+
+def _cores() -> int:
+    # A container or `taskset` may leave a process fewer cores than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _scheduler(engine: str) -> str:
+    """host:port of dask://host:port; empty for anything else."""
+    try:
+        parts = urlsplit(engine)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return ""
+    more = parts.path.rstrip("/") + parts.query + parts.fragment
+    if parts.scheme != "dask" or not host or not port or more or "@" in parts.netloc:
+        return ""
+    if not host.isprintable() or any(map(str.isspace, host)):
+        return ""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _is_this_machine(origin: str) -> bool:

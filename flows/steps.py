@@ -1,7 +1,8 @@
 """The whole service on one page: ingest, forecast, project, raise, deliver, report."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,6 +19,7 @@ from alerts.rules import NotEvaluated
 from flows.accounts import (
     ROWS_SHOWN,
     AlertsReport,
+    BacktestReport,
     DataStatus,
     ForecastReport,
     GroupStatus,
@@ -30,6 +32,7 @@ from flows.accounts import (
     together,
 )
 from flows.catalog import EXPORTS
+from flows.engines import Engine, local_engine
 from flows.errors import (
     DatabaseUnusableError,
     LodestoneError,
@@ -41,11 +44,14 @@ from flows.known import (
     RAISE_STEP,
     exchange_rates,
     last_judged,
+    model_rule,
+    model_verdicts,
     observed,
     situation,
     source_states,
     stored_forecasts,
     stored_projections,
+    stored_scorecards,
     unjudged,
     unjudged_line,
 )
@@ -55,10 +61,16 @@ from flows.sources.source import Kind, Source
 from flows.storage.observations import AuditRow, StoredSeries
 from flows.telling import channel_of, chart_of, entries, last_channel, links_of
 from flows.validation import EARLIEST_ZONE, calendar_length, next_expected, validate
+from forecasting.batch import (
+    ForecastOptions,
+    ForecastTask,
+    Refusal,
+    chunked,
+    forecast_chunk,
+    scorecard_chunk,
+)
 from forecasting.market.balance import CannotProjectError, Inputs, project_market
-from forecasting.results import MarketProjection
-from forecasting.selection import forecast as forecast_one
-from forecasting.series import CannotForecastError
+from forecasting.results import MarketProjection, Scorecard, SeriesForecast
 from forecasting.splice import choose
 
 # What callers need beside the steps themselves is handed on from here.
@@ -66,6 +78,7 @@ __all__ = [
     "LIVE_BOOK",
     "RAISE_STEP",
     "AlertsReport",
+    "BacktestReport",
     "ForecastReport",
     "IngestReport",
     "MarketReport",
@@ -74,6 +87,7 @@ __all__ = [
     "OutlookReport",
     "Service",
     "SourceReport",
+    "backtest",
     "chosen_sources",
     "data_status",
     "deliver",
@@ -274,30 +288,96 @@ def history_rows(service: Service, series: str, at: Moment) -> tuple[AuditRow, .
 
 
 def forecast(
-    service: Service, at: Moment, series: Sequence[str] = (), *, run_id: str
+    service: Service,
+    at: Moment,
+    series: Sequence[str] = (),
+    *,
+    run_id: str,
+    engine: Engine | None = None,
+    told: Callable[[int, int], None] | None = None,
 ) -> ForecastReport:
-    """Step 2: for each series the model that earned it; a series that can't be forecast says why."""
-    wanted = tuple(series) or service.catalog.forecast_series
+    """Step 2: for each series the model that earned it; a series that can't be forecast says why.
+
+    Computed in chunks, on this machine unless `engine` says where; each result is kept as soon as it is
+    there, and `told` how many of the series are done. Raises EngineError when a part of the engine dies.
+    The report leaves out the paths, which are kept: those of a thousand series would fill the memory.
+    """
+    wanted = tuple(dict.fromkeys(series)) or service.catalog.forecast_series
     require_known("series", wanted, service.catalog.series)
+    settings = service.settings
+    tasks = [_forecast_task(service, name, at) for name in wanted]
+    chunks = chunked(tasks, lambda task: task.cost, settings.lanes)
+    options = ForecastOptions(settings.models, settings.paths, settings.seed)
+    run = engine or local_engine(len(tasks), settings.lanes)
+    found: dict[str, SeriesForecast | Refusal] = {}
+    with closing(run(partial(forecast_chunk, options=options), chunks)) as ready:
+        for number, results in ready:
+            for result in results:
+                if isinstance(result, SeriesForecast):
+                    service.forecasts.save(result, at.known_at, run_id, made_at=service.clock())
+                    found[result.series] = replace(result, paths=())
+                    continue
+                if result.trace:
+                    LOG.error("%s: %s\n%s", result.series, result.reason, result.trace)
+                found[result.series] = result
+            LOG.info(
+                "forecast: %d of %d series done (chunk %d of %d)",
+                len(found),
+                len(tasks),
+                number + 1,
+                len(chunks),
+            )
+            if told is not None:
+                told(len(found), len(tasks))
     made, refused = [], {}
     for name in wanted:
-        history = observed(service, name, at)
-        try:
-            result = forecast_one(
-                history,
-                horizon=YEARS_AHEAD
-                if history.frequency == "year"
-                else service.settings.horizon_months,
-                model_names=service.settings.models,
-                n_paths=service.settings.paths,
-                seed=service.settings.seed,
-            )
-        except CannotForecastError as error:
-            refused[name] = error.reason
-            continue
-        service.forecasts.save(result, at.known_at, run_id, made_at=service.clock())
-        made.append(result)
+        result = found[name]
+        if isinstance(result, SeriesForecast):
+            made.append(result)
+        else:
+            refused[name] = result.reason
     return ForecastReport(tuple(made), refused)
+
+
+def _forecast_task(service: Service, name: str, at: Moment) -> ForecastTask:
+    known = observed(service, name, at)
+    is_yearly = known.frequency == "year"
+    horizon = YEARS_AHEAD if is_yearly else service.settings.horizon_months
+    return ForecastTask(known, horizon, service.catalog.policy_events(name, at.known_at))
+
+
+def backtest(
+    service: Service,
+    at: Moment,
+    series: Sequence[str] = (),
+    *,
+    run_id: str,
+    engine: Engine | None = None,
+) -> BacktestReport:
+    """Weekly, beside the other steps: how each model did on the past of each series, and whether the choice holds up.
+
+    A series that can't be tested says why. Raises EngineError when a part of the engine dies.
+    """
+    wanted = tuple(dict.fromkeys(series)) or service.catalog.forecast_series
+    require_known("series", wanted, service.catalog.series)
+    lanes = service.settings.lanes
+    tasks = [_forecast_task(service, name, at) for name in wanted]
+    chunks = chunked(tasks, lambda task: task.cost, lanes)
+    chunk_of = partial(scorecard_chunk, model_names=service.settings.models)
+    run = engine or local_engine(len(tasks), lanes)
+    found: dict[str, Scorecard | Refusal] = {}
+    for _, results in run(chunk_of, chunks):
+        for result in results:
+            found[result.series] = result
+            if isinstance(result, Scorecard):
+                service.forecasts.save(result, at.known_at, run_id, made_at=service.clock())
+            elif result.trace:
+                LOG.error("%s: %s\n%s", result.series, result.reason, result.trace)
+    ordered = [found[name] for name in wanted]
+    made = tuple(one for one in ordered if isinstance(one, Scorecard))
+    refused = {one.series: one.reason for one in ordered if isinstance(one, Refusal)}
+    verdicts = model_verdicts(service, at, made)
+    return BacktestReport(made, verdicts, refused, newest=model_rule(service).cutoffs)
 
 
 # --- 3: markets ------------------------------------------------------------------
@@ -424,6 +504,8 @@ def outlook(service: Service, at: Moment) -> Outlook:
     forecasts = stored_forecasts(service, at)
     series = service.catalog.series
     prices = {name for name in service.catalog.forecast_series if series[name].kind == "price"}
+    cards = [card for card in stored_scorecards(service, at) if card.series in prices]
+    verdicts = model_verdicts(service, at, cards)
     return Outlook(
         known_at=at.known_at,
         book=at.book,
@@ -434,6 +516,7 @@ def outlook(service: Service, at: Moment) -> Outlook:
         sources=list(source_states(service, at).values()),
         judged=last_judged(service, at),
         unjudged=unjudged(service, at),
+        verdicts={card.title: verdicts[card.series] for card in cards},
         # Visits are of the wall clock: they say nothing about what a past day could know.
         ingests=list(service.observations.last_visits()) if at.book == LIVE_BOOK else (),
     )

@@ -9,7 +9,7 @@ from alerts.messages import chart_caption, root_message, transition_reply
 from alerts.routing import channel_for
 from alerts.rules import Reading
 from flows.service import Moment, Service
-from forecasting.charts import balance_fan, price_fan, volume_bars
+from forecasting.charts import balance_fan, price_fan, score_panels, volume_bars
 from forecasting.results import Situation
 
 
@@ -43,6 +43,8 @@ def chart_of(seen: Situation, reading: Reading) -> bytes | None:
         return volume_bars(
             seen.observed[subject], trailing_mean=reading.chart.level, limit_share=reading.limit
         )
+    if reading.chart.kind == "scorecard" and subject in seen.scorecards:
+        return score_panels(seen.scorecards[subject], newest=int(reading.chart.level))
     return None
 
 

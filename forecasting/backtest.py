@@ -1,53 +1,99 @@
 """Rolling-origin tests: what each model would have said at past cutoffs, and how it turned out."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import cached_property
 
 import numpy as np
 
-from forecasting.intervals import calibrate, half_life_of, monotone
-from forecasting.metrics import coverage, crps_from_quantiles
-from forecasting.models import YARDSTICK, Model
+from forecasting.intervals import conformal, error_half_life
+from forecasting.metrics import (
+    bias,
+    crps_from_quantiles,
+    interval_coverage,
+    is_inside,
+    mae,
+    mase,
+)
+from forecasting.models import YARDSTICK, Model, raw_quantiles
 from forecasting.results import MEDIAN, QUANTILE_LEVELS, Score
-from forecasting.series import Floats, History, scale_of
+from forecasting.series import Floats, History, Scale, Track, scale_of
 
 _AT = {level: index for index, level in enumerate(QUANTILE_LEVELS)}
+LESSONS = 36
+"""Origins before the first scored one that teach intervals, at most: what is older counts little."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rolling:
-    """Raw quantiles of every model at every origin, in the unit of the series, and what came after.
+    """Raw quantiles of every model at every origin, on the scale of that origin, and what came after.
 
     An origin is the number of periods seen. `raw[model]` is (origin, step, level), NaN where the model
-    needs more observations; `outcomes` is (origin, step), NaN where nothing was observed (yet).
+    needs more observations or was not asked; `outcomes` is (origin, step), NaN where nothing was
+    observed (yet).
     """
 
     history: History
     origins: tuple[int, ...]
-    raw: Mapping[str, Floats]
+    scales: tuple[Scale, ...]
+    tracks: tuple[
+        tuple[tuple[int, ...], Track], ...
+    ]  # what models see, and for which rows of origins
     outcomes: Floats
-    models: Mapping[str, Model]
+    raw: Mapping[str, Floats] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)  # model -> what went wrong with it
 
-    def calibrated(self, model: str, at: int) -> Floats:
-        """Quantiles (step x level) at the origin in position `at`, using only what was known there."""
-        raw: Floats = self.raw[model][at]
-        if np.isnan(raw).any():
-            return raw
-        seen = self.origins[at]
-        scale = scale_of(self.history.values[:seen])
-        if self.models[model].is_calibrated:
-            return scale.back(scale.forward(raw))
-        medians = self.raw[model][:at, :, MEDIAN]
-        origins = np.asarray(self.origins[:at], dtype=np.float64)
-        steps = np.arange(1, raw.shape[0] + 1)
-        is_known = (origins[:, None] + steps <= seen) & ~np.isnan(medians)
-        outcomes = np.where(is_known, self.outcomes[:at], np.nan)
-        filled = np.where(is_known, medians, 1.0)
-        errors = scale.forward(np.where(np.isnan(outcomes), 1.0, outcomes)) - scale.forward(filled)
-        errors[np.isnan(outcomes)] = np.nan
-        half_life = half_life_of(self.history.frequency)
-        return scale.back(calibrate(scale.forward(raw), errors, seen - origins, half_life))
+    def with_models(self, models: Sequence[Model], at: Collection[int] | None = None) -> "Rolling":
+        """The same with what these models say at every origin, or at those in `at` only.
+
+        A model that fails on this series is named in `failures`; the others go on.
+        """
+        raw, failures = dict(self.raw), dict(self.failures)
+        frequency, horizon = self.history.frequency, self.outcomes.shape[1]
+        for model in models:
+            found = np.full((len(self.origins), horizon, len(QUANTILE_LEVELS)), np.nan)
+            needed = model.needs.get(frequency, self.history.values.size + 1)
+            for rows, track in self.tracks:
+                able = [row for row in rows if self.origins[row] >= needed]
+                able = [row for row in able if at is None or self.origins[row] in at]
+                if not able or model.name in failures:
+                    continue
+                asked = [self.origins[row] for row in able]
+                try:
+                    found[able] = raw_quantiles(model, track, asked, horizon)
+                except (ValueError, ArithmeticError, RuntimeError, IndexError) as error:
+                    # A model's trouble with one series is said with the result and stops nothing else.
+                    failures[model.name] = f"{type(error).__name__}: {error}"
+                    continue
+                if not np.isfinite(found[able]).all():
+                    failures[model.name] = "gave a value that is not finite"
+            if model.name in failures:
+                found[:] = np.nan
+            raw[model.name] = found
+        return replace(self, raw=raw, failures=failures)
+
+    def raw_crps(self, model: str) -> Floats:
+        """CRPS before calibration at every origin, on its own scale; NaN where nothing is known."""
+        return _row_means(crps_from_quantiles(self.raw[model], self.outcomes))
+
+    def calibrated(self, model: str, asked: Sequence[int]) -> Floats:
+        """Quantiles (asked x step x level) at these origins, with the past errors known there."""
+        positions = [self.origins.index(seen) for seen in asked]
+        raw = self.raw[model]
+        quantiles = raw[positions].copy()
+        spoken = np.flatnonzero(~np.isnan(raw).any(axis=(1, 2)))
+        able = [row for row, at in enumerate(positions) if at in spoken]
+        # The yardstick is what others are measured by: it stays as it is defined.
+        if able and model != YARDSTICK:
+            quantiles[able] = conformal(
+                raw[spoken],
+                self.outcomes[spoken],
+                [self.origins[row] for row in spoken],
+                [int(np.searchsorted(spoken, positions[row])) for row in able],
+                error_half_life(self.history.frequency),
+            )
+        return quantiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +114,48 @@ class BacktestResult:
     quantiles: Mapping[str, Floats]
     change_scale: Floats
     is_log: bool  # errors are measured on logarithms
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    def at(self, origins: Collection[int]) -> "BacktestResult":
+        """The same at some of the cutoffs."""
+        rows = [row for row, seen in enumerate(self.origins) if seen in origins]
+        return replace(
+            self,
+            origins=tuple(self.origins[row] for row in rows),
+            cutoffs=tuple(self.cutoffs[row] for row in rows),
+            periods=tuple(self.periods[row] for row in rows),
+            outcomes=self.outcomes[rows],
+            quantiles={name: found[rows] for name, found in self.quantiles.items()},
+            change_scale=self.change_scale[rows],
+        )
+
+    @cached_property
+    def mean_crps(self) -> Mapping[str, Floats]:
+        """CRPS of every model at every cutoff, mean over the steps with an outcome; NaN without any."""
+        return {model: _row_means(self.crps(model)) for model in self.quantiles}
 
     def crps(self, model: str) -> Floats:
         """CRPS (cutoff x step), on logarithms for positive series; NaN where no outcome is known."""
         return crps_from_quantiles(
-            self._measured(self.quantiles[model]), self._measured(self.outcomes)
+            self.measured(self.quantiles[model]), self.measured(self.outcomes)
         )
+
+    def error(self, model: str) -> Floats:
+        """Median minus outcome (cutoff x step), on logarithms for positive series."""
+        medians = self.measured(self.quantiles[model][..., MEDIAN])
+        return np.asarray(medians - self.measured(self.outcomes), dtype=np.float64)
 
     def absolute_error(self, model: str) -> Floats:
         """Absolute error of the median (cutoff x step), on logarithms for positive series."""
-        medians = self._measured(self.quantiles[model][..., MEDIAN])
-        return np.abs(self._measured(self.outcomes) - medians)
+        return np.abs(self.error(model))
+
+    def held(self, model: str, share: float) -> Floats:
+        """Share of the outcomes of each cutoff inside the interval that promised `share`."""
+        low = _AT[round((1 - share) / 2, 3)]
+        quantiles = self.quantiles[model]
+        inside = is_inside(quantiles[..., low], quantiles[..., -1 - low], self.outcomes)
+        known = ~np.isnan(self.outcomes)
+        return np.asarray((inside & known).sum(axis=1) / np.maximum(known.sum(axis=1), 1))
 
     def scores(self, until: int | None = None) -> tuple[Score, ...]:
         """One score a model, over the first `until` cutoffs (default all) that every one could serve."""
@@ -89,70 +166,73 @@ class BacktestResult:
         horizon = self.outcomes.shape[1]
         return sum(1 for seen in self.origins if seen + horizon <= origin)
 
+    def measured(self, values: Floats) -> Floats:
+        """Values on the scale that errors are measured on."""
+        return np.log(values) if self.is_log else values
+
     def _score(self, model: str, until: int | None) -> Score:
         crps = self.crps(model)[:until]
         served = ~np.isnan(crps).all(axis=1)
-        yardstick = self.crps(YARDSTICK)[:until][served]
-        errors = self.absolute_error(model)[:until][served]
-        walk_errors = self.absolute_error(YARDSTICK)[:until][served]
-        quantiles = self.quantiles[model][:until][served]
-        outcomes = self.outcomes[:until][served]
         if not served.any():
             nan = float("nan")
             return Score(model, 0, nan, nan, nan, nan)
+        walk_crps = self.crps(YARDSTICK)[:until][served]
+        quantiles = self.quantiles[model][:until][served]
+        outcomes = self.outcomes[:until][served]
+        medians, truth = self.measured(quantiles[..., MEDIAN]), self.measured(outcomes)
+        walk = self.measured(self.quantiles[YARDSTICK][:until][served][..., MEDIAN])
+        held = interval_coverage(quantiles, outcomes)
         return Score(
             model=model,
             cutoffs=int(served.sum()),
-            rel_crps=_ratio(float(np.nanmean(crps[served])), float(np.nanmean(yardstick))),
-            rel_mae=_ratio(float(np.nanmean(errors)), float(np.nanmean(walk_errors))),
-            coverage_80=coverage(quantiles[..., _AT[0.1]], quantiles[..., _AT[0.9]], outcomes),
-            coverage_95=coverage(quantiles[..., _AT[0.025]], quantiles[..., _AT[0.975]], outcomes),
+            rel_crps=_ratio(float(np.nanmean(crps[served])), float(np.nanmean(walk_crps))),
+            rel_mae=_ratio(mae(medians, truth), mae(walk, truth)),
+            coverage_80=held[80],
+            coverage_95=held[95],
+            coverage_50=held[50],
+            mase=float(np.mean(mase(medians, truth, self.change_scale[:until][served]))),
+            bias=bias(medians, truth),
         )
-
-    def _measured(self, values: Floats) -> Floats:
-        return np.log(values) if self.is_log else values
 
 
 def roll(
-    history: History,
-    models: Sequence[Model],
-    origins: Sequence[int],
-    horizon: int,
-    on_fit: Callable[[str, int], None] | None = None,
-    *,
-    asked: Collection[int] | None = None,
+    history: History, models: Sequence[Model], origins: Sequence[int], horizon: int
 ) -> Rolling:
-    """Fit every model at every origin on what had been seen there, and nothing else.
+    """What every model says at every origin, on what had been seen there and nothing else.
 
-    `on_fit(model, origin)` is called before each fit, for progress and timing. `asked` are the origins
-    whose forecasts are wanted (default all): the others only teach intervals, so models that need no
-    such lesson are spared there.
+    Values are handed over up to the newest origin only, on logarithms for the origins that have seen
+    none at or below zero.
     """
-    raw = {
-        model.name: np.full((len(origins), horizon, len(QUANTILE_LEVELS)), np.nan)
-        for model in models
-    }
+    origins = tuple(origins)
+    scales = tuple(scale_of(history.values[:seen]) for seen in origins)
+    tracks = []
+    for is_log in (True, False):
+        rows = tuple(row for row, scale in enumerate(scales) if scale.is_log is is_log)
+        if rows:
+            newest = origins[rows[-1]]
+            values = scales[rows[-1]].forward(history.values[:newest])
+            values.setflags(write=False)
+            periods = history.periods[:newest]
+            track = Track(values, periods, history.frequency, is_log, history.events)
+            tracks.append((rows, track))
+    outcomes = _outcomes(history, scales, origins, horizon)
+    return Rolling(history, origins, scales, tuple(tracks), outcomes).with_models(models)
+
+
+def _outcomes(
+    history: History, scales: Sequence[Scale], origins: Sequence[int], horizon: int
+) -> Floats:
+    """What was observed after each origin (origin x step), on the scale of the origin."""
     observed = np.where(history.is_filled, np.nan, history.values)
     padded = np.concatenate([observed, np.full(horizon, np.nan)])
-    outcomes = np.asarray([padded[seen : seen + horizon] for seen in origins]).reshape(-1, horizon)
-    for at, seen in enumerate(origins):
-        values = history.values[:seen]
-        scale = scale_of(values)
-        periods = history.periods[:seen]
-        for model in models:
-            if seen < model.needs.get(history.frequency, seen + 1):
-                continue
-            if asked is not None and seen not in asked and model.is_calibrated:
-                continue
-            if on_fit is not None:
-                on_fit(model.name, seen)
-            # Each model gets its own copy: none can change what the next one sees.
-            scaled = scale.forward(values).copy()
-            quantiles = monotone(model.fit_predict(scaled, periods, history.frequency, horizon))
-            raw[model.name][at] = (
-                np.exp(np.clip(quantiles, -600, 600)) if scale.is_log else quantiles
-            )
-    return Rolling(history, tuple(origins), raw, outcomes, {model.name: model for model in models})
+    rows = []
+    for scale, seen in zip(scales, origins, strict=True):
+        after = padded[seen : seen + horizon]
+        if scale.is_log:
+            # What fell to zero or below lies under every positive quantile.
+            after = np.where(after <= 0, -np.inf, np.log(np.where(after > 0, after, np.nan)))
+        rows.append(after)
+    return np.asarray(rows).reshape(-1, horizon)
 
 
 def origins_of(history: History, *, horizon: int, step: int, min_train: int) -> tuple[int, ...]:
@@ -166,6 +246,21 @@ def origins_of(history: History, *, horizon: int, step: int, min_train: int) -> 
     )
 
 
+def with_learning(
+    history: History, scored: Sequence[int], *, stride: int, until: int, lessons: int = LESSONS
+) -> tuple[int, ...]:
+    """The scored origins, and those before and between them, up to `until`, that only teach intervals.
+
+    They lie `stride` periods apart, on a grid through the first scored one, and at most
+    `lessons` of them before it.
+    """
+    if not scored:
+        return ()
+    from_first = range(scored[0] - stride * min(lessons, scored[0] // stride), until, stride)
+    learning = (seen for seen in from_first if seen >= 2 and not history.is_filled[seen - 1])
+    return tuple(sorted({*scored, *learning}))
+
+
 def backtest(
     history: History,
     models: Sequence[Model],
@@ -173,54 +268,51 @@ def backtest(
     step: int,
     min_train: int,
     max_cutoffs: int | None = None,
-    on_fit: Callable[[str, int], None] | None = None,
 ) -> BacktestResult:
-    """Score models at the newest `max_cutoffs` cutoffs, each `step` periods after the one before.
-
-    Origins in between and before `min_train` are fitted too, so that intervals have past errors to
-    learn from; they are not scored.
-    """
+    """Score models at the newest `max_cutoffs` cutoffs, each `step` periods after the one before."""
     scored = origins_of(history, horizon=horizon, step=step, min_train=min_train)
     scored = scored[-max_cutoffs:] if max_cutoffs else scored
-    first = min(
-        (model.needs.get(history.frequency, min_train) for model in models), default=min_train
-    )
-    stride = max(1, horizon // 2)
-    start = min_train - (min_train - first) // stride * stride if first < min_train else min_train
-    learning = origins_of(history, horizon=1, step=stride, min_train=start)
-    origins = sorted({*scored, *(seen for seen in learning if scored and seen < scored[-1])})
-    return evaluate(roll(history, models, origins, horizon, on_fit, asked=scored), scored, horizon)
+    until = scored[-1] if scored else 0
+    origins = with_learning(history, scored, stride=max(1, horizon // 2), until=until)
+    return evaluate(roll(history, models, origins, horizon), scored, horizon)
 
 
-def evaluate(rolling: Rolling, scored: Sequence[int], horizon: int) -> BacktestResult:
-    """Calibrate at the scored origins and put the first `horizon` steps beside the outcomes."""
+def evaluate(rolling: Rolling, scored: Collection[int], horizon: int) -> BacktestResult:
+    """Calibrate at the scored origins and put the first `horizon` steps beside the outcomes, in their unit."""
     history = rolling.history
-    positions = [rolling.origins.index(seen) for seen in scored]
-    outcomes = (
-        np.stack([rolling.outcomes[at, :horizon] for at in positions])
-        if positions
-        else (np.empty((0, horizon)))
-    )
-    quantiles = {
-        name: np.stack([rolling.calibrated(name, at)[:horizon] for at in positions])
-        if positions
-        else np.empty((0, horizon, len(QUANTILE_LEVELS)))
-        for name in rolling.models
-    }
+    scored = tuple(scored)
+    observed = np.where(history.is_filled, np.nan, history.values)
+    outcomes = np.asarray([observed[seen : seen + horizon] for seen in scored]).reshape(-1, horizon)
+    scales = {seen: rolling.scales[rolling.origins.index(seen)] for seen in scored}
+    quantiles = {}
+    for name in rolling.raw:
+        found = rolling.calibrated(name, scored)[:, :horizon]
+        quantiles[name] = np.asarray(
+            [scales[seen].back(own) for seen, own in zip(scored, found, strict=True)]
+        ).reshape(-1, horizon, len(QUANTILE_LEVELS))
     scale = history.scale
     changes = np.abs(np.diff(scale.forward(history.values)))
     return BacktestResult(
         series=history.series,
         frequency=history.frequency,
         observations=history.observations,
-        origins=tuple(scored),
+        origins=scored,
         cutoffs=tuple(history.periods[seen - 1] for seen in scored),
         periods=tuple(history.periods[seen : seen + horizon] for seen in scored),
         outcomes=outcomes,
         quantiles=quantiles,
         change_scale=np.asarray([changes[: seen - 1].mean() for seen in scored]),
         is_log=scale.is_log,
+        failures=rolling.failures,
     )
+
+
+def _row_means(values: Floats) -> Floats:
+    """Mean of what is known in each row; NaN where nothing is."""
+    known = np.isfinite(values)
+    count = known.sum(axis=1)
+    total = np.where(known, values, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _ratio(value: float, yardstick: float) -> float:

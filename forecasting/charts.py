@@ -1,4 +1,4 @@
-"""Pictures of forecasts, balances and volumes as PNG bytes, made to be read on a phone."""
+"""Pictures of forecasts, balances, volumes and scores as PNG bytes, made to be read on a phone."""
 
 import io
 import textwrap
@@ -15,6 +15,7 @@ from forecasting.results import (
     MarketMonth,
     MarketProjection,
     ObservedSeries,
+    Scorecard,
     SeriesForecast,
 )
 
@@ -273,6 +274,107 @@ def volume_bars(observed: ObservedSeries, *, trailing_mean: float, limit_share: 
             f"Data through {_period(last, observed.frequency)}, as known on {_instant(known)}.",
         )
     return out.getvalue()
+
+
+def score_panels(card: Scorecard, *, newest: int = 8) -> bytes:
+    """PNG of what the ranges promised and held, where outcomes fell in them, and the error by cutoff.
+
+    The error stands beside the Gaussian walk's; the last `newest` cutoffs are shaded. A figure that is not
+    known, and a panel without any, stays empty.
+    """
+    with _picture() as (figure, out):
+        held = figure.add_axes((0.08, 0.495, 0.37, 0.275))
+        tenths = figure.add_axes((0.56, 0.495, 0.40, 0.275))
+        errors = figure.add_axes((0.08, 0.155, 0.71, 0.215))
+        for axes in (held, tenths, errors):
+            _frame(axes)
+        _draw_held(held, card)
+        _draw_tenths(tenths, card)
+        _draw_errors(errors, card, newest)
+        steps = f"{card.horizon} {card.frequency}{'' if card.horizon == 1 else 's'}"
+        tested = len(card.checks)
+        _title(
+            figure,
+            card.title,
+            f"Forecasts {steps} ahead, as they would have been made at {tested} past "
+            f"cutoff{'' if tested == 1 else 's'}.",
+        )
+        _foot(
+            figure,
+            f"As known on {_instant(card.vintage)}. Speaks now: {_model(card.model)}.",
+        )
+    return out.getvalue()
+
+
+def _draw_held(axes: "Axes", card: Scorecard) -> None:
+    """Bars of the share held by the ranges of the model that speaks, dashes for what they promised."""
+    score = next((score for score in card.scores if score.model == card.model), None)
+    axes.set_ylim(0, 1.12)
+    axes.set_yticks([0, 0.5, 1])
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes.set_xlim(-0.5, 2.5)
+    axes.set_xticks([0, 1, 2])
+    axes.set_xticklabels(["50 % range", "80 %", "95 %"])
+    _unit(axes, f"outcomes held by {_model(card.model)} (dash: promised)")
+    if score is None:
+        return
+    found = (score.coverage_50, score.coverage_80, score.coverage_95)
+    for place, (promised, share) in enumerate(zip((0.5, 0.8, 0.95), found, strict=True)):
+        if not np.isnan(share):
+            axes.bar([place], [share], width=0.55, color=_BLUE, alpha=0.75, lw=0)
+            axes.text(
+                place,
+                0.04,
+                f"{100 * share:.0f} %",
+                ha="center",
+                fontsize=16,
+                color="white" if share > 0.2 else _INK,
+                fontweight="bold",
+            )
+        axes.plot([place - 0.36, place + 0.36], [promised] * 2, color=_ORANGE, lw=3.5)
+
+
+def _draw_tenths(axes: "Axes", card: Scorecard) -> None:
+    """Bars of the share of outcomes in each tenth of what was forecast; even is a tenth each."""
+    places = np.arange(len(card.pit_share))
+    axes.bar(places, card.pit_share, width=0.86, color=_BLUE, alpha=0.75, lw=0)
+    axes.axhline(0.1, color=_ORANGE, lw=3, ls=(0, (6, 3)))
+    axes.set_ylim(0, max(0.2, 1.15 * max(card.pit_share, default=0.0)))
+    axes.locator_params(axis="y", nbins=4)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes.set_xlim(-0.6, max(len(card.pit_share), 10) - 0.4)
+    axes.set_xticks([0, max(len(card.pit_share), 10) - 1])
+    axes.set_xticklabels(["lowest tenth", "highest tenth"])
+    first, last = axes.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
+    _unit(axes, "outcomes by tenth of the forecast (dash: even)")
+
+
+def _draw_errors(axes: "Axes", card: Scorecard, newest: int) -> None:
+    """Lines of the error at each cutoff, of what would have spoken and of the Gaussian walk."""
+    is_told_apart = len(card.checks) > newest
+    _unit(axes, "error (CRPS) by cutoff" + (f", newest {newest} shaded" if is_told_apart else ""))
+    if not card.checks:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
+    days = _days(check.cutoff for check in card.checks)
+    own = [check.crps for check in card.checks]
+    walk = [check.walk_crps for check in card.checks]
+    room = float(days[-1] - days[0]) / max(len(days) - 1, 1) / 2 or 15.0
+    axes.set_xlim(days[0] - room, days[-1] + room)
+    if is_told_apart:
+        axes.axvspan(days[-newest] - room, days[-1] + room, color=_MUTED, alpha=0.12, lw=0)
+    axes.plot(days, walk, "o-", color=_MUTED, lw=2, ms=5)
+    axes.plot(days, own, "o-", color=_BLUE, lw=2.8, ms=6)
+    axes.set_ylim(0, 1.12 * max(*own, *walk, 1e-9))
+    axes.locator_params(axis="y", nbins=4)
+    axes.yaxis.set_major_formatter(lambda value, _: _number(value))
+    _dates(axes)
+    _labels_at_right(
+        axes, [(own[-1], "forecasts", _BLUE, True), (walk[-1], "plain walk", _MUTED, False)]
+    )
 
 
 def _scenario(name: str) -> str:

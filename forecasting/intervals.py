@@ -1,52 +1,75 @@
-"""Spreads that hold what they promise, and sample paths that agree with them."""
+"""Spreads that hold what they promise: weighted quantiles as known at each origin, and their correction."""
 
+from collections.abc import Sequence
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from forecasting.results import MEDIAN, QUANTILE_LEVELS
 from forecasting.series import Floats
 
-HALF_LIFE = 104.0
-"""Periods after which a past change or error counts half, in daily, weekly and monthly series."""
-YEARLY_HALF_LIFE = 3.0
-"""The same for yearly series: what sold in dozens ten years ago says little of how it grows now."""
-
 LEVELS = np.asarray(QUANTILE_LEVELS)
 NORMAL_SCORES = np.asarray([NormalDist().inv_cdf(level) for level in QUANTILE_LEVELS])
 
-# Changes and errors over overlapping windows tell little that is new: this many independent ones weigh
-# as much as the spread they are blended with. Half of a past median is believed: all of it would chase
-# the last trend. Chosen on World Bank monthly prices, weekly Brent, dysprosium and terbium together.
-_TRUST_CHANGES = 20.0
-_TRUST_ERRORS = 8.0
-_MEDIAN_BELIEVED = 0.5
-_MAX_FREEDOM = 8.0  # prices jump: however many changes are known, their tails are not normal
-_BLOCK = 6  # periods that a resampled stretch of history keeps together, on average
+ERROR_HALF_LIFE = 208.0
+"""Periods after which a past error counts half when intervals are corrected."""
+_YEARLY_ERROR_HALF_LIFE = 6.0
+
+# Intervals are corrected by what exceeds chance only: a coverage within one standard error of the promise
+# says nothing, and correcting it costs more than it brings. Of the rest, so many independent past
+# forecasts weigh as much as the belief that the model was right.
+_CHANCE = 1.0
+_TRUST_ERRORS = 20.0
+_WIDEST, _NARROWEST = 3.0, 1 / 3
+_FEWEST = 5  # past outcomes, below which nothing is corrected
+_FARTHEST = (
+    1e6  # an outcome at minus infinity, a price at zero on logarithms, is a number like others
+)
+
+_PAIRS = tuple((low, len(QUANTILE_LEVELS) - 1 - low) for low in range(MEDIAN))
 
 
-def half_life_of(frequency: str) -> float:
-    """Periods after which the past counts half."""
-    return YEARLY_HALF_LIFE if frequency == "year" else HALF_LIFE
+def error_half_life(frequency: str) -> float:
+    """Periods after which a past error counts half."""
+    return _YEARLY_ERROR_HALF_LIFE if frequency == "year" else ERROR_HALF_LIFE
 
 
-def recency_weights(ages: Floats, half_life: float = HALF_LIFE) -> Floats:
+def recency_weights(ages: npt.NDArray[np.floating[Any]], half_life: float) -> Floats:
     """Weight of something `ages` periods old; today weighs 1."""
     return np.asarray(0.5 ** (ages / half_life), dtype=np.float64)
 
 
-def effective_size(weights: Floats) -> float:
-    """How many equally weighted values carry as much as these."""
-    total = float(weights.sum())
-    return total * total / float((weights * weights).sum()) if total > 0 else 0.0
+def row_quantiles(sample: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """Weighted quantiles (row x level) of each row, between mid-weights, and each row's effective size.
 
-
-def weighted_quantiles(sample: Floats, weights: Floats) -> Floats:
-    """Quantiles of a weighted sample at `QUANTILE_LEVELS`, interpolated between mid-weights."""
-    order = np.argsort(sample, kind="stable")
-    ordered, weight = sample[order], weights[order]
-    position = (np.cumsum(weight) - weight / 2) / weight.sum()
-    return np.asarray(np.interp(LEVELS, position, ordered), dtype=np.float64)
+    Values that don't count have the weight 0 and are infinite; a row of nothing else gives zeros.
+    """
+    order = np.argsort(sample, axis=1)
+    rows = np.arange(sample.shape[0])[:, None]
+    flat = order + rows * sample.shape[1]
+    ordered, weight = sample.take(flat), weights.take(flat)
+    cumulated = np.cumsum(weight, axis=1)
+    total = cumulated[:, -1:]
+    position = cumulated - weight / 2
+    counted = np.count_nonzero(weights, axis=1)[:, None]
+    # The first value at or past each level, and the one before it.
+    targets = LEVELS * total
+    above = np.stack(
+        [np.count_nonzero(position < target[:, None], axis=1) for target in targets.T], axis=1
+    )
+    right = np.clip(above, 0, np.maximum(counted - 1, 0))
+    left = np.clip(above - 1, 0, np.maximum(counted - 1, 0))
+    low, high = ordered[rows, left], ordered[rows, right]
+    gap = position[rows, right] - position[rows, left]
+    share = np.clip((targets - position[rows, left]) / np.where(gap > 0, gap, 1.0), 0.0, 1.0)
+    is_empty = counted == 0
+    low, high = np.where(is_empty, 0.0, low), np.where(is_empty, 0.0, high)
+    # A running sum: zeros beside what counts must not change so much as the last digit.
+    squares = np.cumsum(weight * weight, axis=1)[:, -1]
+    sizes = total[:, 0] ** 2 / np.where(squares > 0, squares, 1.0)
+    return np.asarray(low + share * (high - low)), np.asarray(sizes)
 
 
 def student_scores(freedom: float) -> Floats:
@@ -59,95 +82,78 @@ def student_scores(freedom: float) -> Floats:
     )
 
 
-def walk_spread(values: Floats, horizon: int, half_life: float = HALF_LIFE) -> Floats:
-    """Offsets (horizon x level) around today's value, from the changes over 1..horizon periods so far."""
-    changes = np.diff(values)
-    weights = recency_weights(np.arange(changes.size - 1, -1, -1, dtype=np.float64), half_life)
-    sigma = float(np.sqrt(np.average(changes * changes, weights=weights)))
-    theory = student_scores(min(effective_size(weights) - 1, _MAX_FREEDOM)) * sigma
-    offsets = np.empty((horizon, LEVELS.size))
-    for step in range(1, horizon + 1):
-        expected = theory * np.sqrt(step)
-        past = values[step:] - values[:-step]
-        if past.size < 2:
-            offsets[step - 1] = expected
-            continue
-        weight = weights[-past.size :]
-        own = weighted_quantiles(past, weight)
-        own -= (1 - _MEDIAN_BELIEVED) * own[MEDIAN]
-        trust = _trust(effective_size(weight) / step, _TRUST_CHANGES)
-        offsets[step - 1] = trust * own + (1 - trust) * expected
-    return offsets
+def conformal(
+    quantiles: Floats,
+    outcomes: Floats,
+    origins: Sequence[int],
+    asked: Sequence[int],
+    half_life: float,
+) -> Floats:
+    """Quantiles at the positions `asked`, each interval scaled by what past intervals lacked.
 
-
-def calibrate(raw: Floats, errors: Floats, ages: Floats, half_life: float = HALF_LIFE) -> Floats:
-    """Quantiles (horizon x level) whose spread is that of the model's own past errors.
-
-    `errors[cutoff][step]` is outcome minus median at earlier cutoffs, NaN where it was not known yet;
-    `ages[cutoff]` is how many periods ago that cutoff was. The fewer errors, the more of `raw` stays.
+    `quantiles` is (origin x step x level) and `outcomes` (origin x step), NaN where unknown; `origins`
+    are periods seen, rising. An error counts from the origin at which its outcome had been seen, so the
+    newest ones count before a whole horizon is over. The scale is the weighted quantile of
+    |outcome − median| in units of the interval's own half-width (split conformal prediction, weighted
+    towards the recent past): 1 leaves an interval as it is.
     """
-    calibrated = raw.copy()
-    weights = recency_weights(ages, half_life)
-    gap = float(np.median(-np.diff(ages))) if ages.size > 1 else 1.0
-    for step in range(raw.shape[0]):
-        known = ~np.isnan(errors[:, step])
-        if known.sum() < 3:
-            continue
-        median = raw[step, MEDIAN]
-        independent = effective_size(weights[known]) * min(1.0, gap / (step + 1))
-        trust = _trust(independent, _TRUST_ERRORS)
-        own = weighted_quantiles(errors[known, step], weights[known])
-        own -= (1 - _MEDIAN_BELIEVED) * own[MEDIAN]
-        calibrated[step] = median + trust * own + (1 - trust) * (raw[step] - median)
-    return monotone(calibrated)
+    steps = quantiles.shape[1]
+    seen_at = np.asarray(origins)
+    known_at = (seen_at[:, None] + np.arange(1, steps + 1)).ravel()
+    weights = np.repeat(0.5 ** ((seen_at[-1] - seen_at) / half_life), steps)
+    # Forecasts that start within one horizon of each other share most of what happened.
+    gap = float(np.median(np.diff(seen_at))) if seen_at.size > 1 else 1.0
+    independent = min(1.0, 2 * gap / steps) / steps
+    at = np.asarray(asked)
+    corrected = quantiles[at].copy()
+    medians = quantiles[..., MEDIAN]
+    earlier = np.repeat(np.arange(seen_at.size), steps)
+    for low, high in _PAIRS:
+        promised = QUANTILE_LEVELS[high] - QUANTILE_LEVELS[low]
+        misses = _misses(outcomes, medians, quantiles[..., low], quantiles[..., high]).ravel()
+        usable = np.flatnonzero(~np.isnan(misses))
+        order = usable[np.argsort(misses[usable], kind="stable")]
+        is_past = (known_at[order] <= seen_at[at, None]) & (earlier[order] < at[:, None])
+        factors = _factors(misses[order], is_past * weights[order], promised, independent)
+        both = [low, high]
+        median = medians[at, :, None]
+        corrected[..., both] = median + factors[:, None, None] * (corrected[..., both] - median)
+    return np.sort(corrected, axis=-1)
 
 
-def monotone(quantiles: Floats) -> Floats:
-    """The same quantiles, never falling from one level to the next."""
-    return np.maximum.accumulate(quantiles, axis=-1)
+def _misses(outcomes: Floats, medians: Floats, lower: Floats, upper: Floats) -> Floats:
+    """Distance of outcomes from the median in half-widths of the interval on their side."""
+    side = np.where(outcomes >= medians, upper - medians, medians - lower)
+    distance = np.abs(outcomes - medians)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        misses = distance / side
+    # A price that did not move meets an interval without width: it was held.
+    still = (side <= 0) & (distance <= 1e-9 * (1 + np.abs(medians)))
+    return np.where(still, 0.0, np.minimum(misses, _FARTHEST))
 
 
-def sample_paths(quantiles: Floats, values: Floats, n_paths: int, seed: int) -> Floats:
-    """Equally likely paths (path x step) with exactly these quantiles at every step.
+def _factors(misses: Floats, weights: Floats, promised: float, independent: float) -> Floats:
+    """By how much half-widths should have been larger for the share promised, one number a row of weights.
 
-    Which low goes with which low from step to step is taken from history: stretches of past changes
-    are strung together, and only their ranks are kept.
+    `misses` rise; a weight of 0 is a miss that a row knows nothing of.
     """
-    draw = np.random.default_rng(seed)
-    horizon = quantiles.shape[0]
-    changes = np.diff(values)
-    starts = draw.integers(0, changes.size, size=(n_paths, horizon))
-    is_new = draw.random((n_paths, horizon)) < 1 / _BLOCK
-    picked = np.empty((n_paths, horizon), dtype=np.int64)
-    picked[:, 0] = starts[:, 0]
-    for step in range(1, horizon):
-        follow = (picked[:, step - 1] + 1) % changes.size
-        picked[:, step] = np.where(is_new[:, step], starts[:, step], follow)
-    walks = np.cumsum(changes[picked], axis=1)
-    # Equal walks (sticky prices, few observations) are ranked by lot, not by their number.
-    lots = draw.random((n_paths, horizon))
-    scores = _normal_scores(n_paths)
-    paths = np.empty((n_paths, horizon))
-    for step in range(horizon):
-        order = np.lexsort((lots[:, step], walks[:, step]))
-        paths[order, step] = _quantile_function(quantiles[step], scores)
-    return paths
-
-
-def _trust(independent: float, half: float) -> float:
-    return independent / (independent + half)
-
-
-def _normal_scores(count: int) -> Floats:
-    normal = NormalDist()
-    return np.asarray([normal.inv_cdf((rank + 0.5) / count) for rank in range(count)])
-
-
-def _quantile_function(quantiles: Floats, scores: Floats) -> Floats:
-    """Straight lines between the known levels on a normal scale, the outer lines continued."""
-    inner = np.interp(scores, NORMAL_SCORES, quantiles)
-    low = (quantiles[1] - quantiles[0]) / (NORMAL_SCORES[1] - NORMAL_SCORES[0])
-    high = (quantiles[-1] - quantiles[-2]) / (NORMAL_SCORES[-1] - NORMAL_SCORES[-2])
-    inner += np.minimum(scores - NORMAL_SCORES[0], 0.0) * low
-    inner += np.maximum(scores - NORMAL_SCORES[-1], 0.0) * high
-    return np.asarray(inner, dtype=np.float64)
+    cumulated = np.cumsum(weights, axis=1)
+    total = cumulated[:, -1] if misses.size else np.zeros(weights.shape[0])
+    some = np.maximum(total, 1e-300)
+    # Running sums: what is not known yet adds zeros, and must not change so much as the last digit.
+    inside = int(np.searchsorted(misses, 1.0, side="right"))
+    held = cumulated[:, inside - 1] / some if inside else np.zeros_like(some)
+    squares = np.cumsum(weights * weights, axis=1)[:, -1] if misses.size else some
+    sizes = total**2 / np.maximum(squares, 1e-300) * independent
+    lack = np.abs(held - promised)
+    chance = _CHANCE * np.sqrt(promised * (1 - promised) / np.maximum(sizes, 1.0))
+    is_clear = (np.count_nonzero(weights, axis=1) >= _FEWEST) & (lack > chance)
+    factors = np.ones(weights.shape[0])
+    for row in np.flatnonzero(is_clear):
+        known = weights[row] > 0
+        position = (cumulated[row] - weights[row] / 2)[known] / total[row]
+        needed = np.clip(np.interp(promised, position, misses[known]), _NARROWEST, _WIDEST)
+        trust = sizes[row] / (sizes[row] + _TRUST_ERRORS)
+        trust *= 1 - (chance[row] / lack[row]) ** 2
+        factors[row] = np.exp(trust * np.log(needed))
+    return factors

@@ -1,30 +1,59 @@
 """Models judged on anyone's series: a long table in, one row a forecast and one summary out."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecasting.backtest import BacktestResult, backtest
+from forecasting.backtest import BacktestResult, evaluate, origins_of, roll, with_learning
+from forecasting.events import EventResult, event_backtest
 from forecasting.metrics import is_inside
 from forecasting.models import INCUMBENT, YARDSTICK, Model, models_named
 from forecasting.results import MEDIAN, QUANTILE_LEVELS
-from forecasting.selection import choose
-from forecasting.series import CannotForecastError, Floats, History, from_grid
+from forecasting.selection import pick
+from forecasting.series import (
+    MIN_OBSERVATIONS,
+    CannotForecastError,
+    Floats,
+    History,
+    Track,
+    from_grid,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 QUANTILE_COLUMNS = ("q025", "q10", "q25", "q50", "q75", "q90", "q975")
 ROW_COLUMNS = ("unique_id", "cutoff", "model", "ds", "step", "y", *QUANTILE_COLUMNS)
+_CHUNK = 4  # series that one process tests at a time
 _AT = {level: index for index, level in enumerate(QUANTILE_LEVELS)}
 
 
 class PanelError(ValueError):
     """A table or a frequency that no backtest can start from; the text says what to change."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One series of a panel: its past forecasts, who would have spoken at each cutoff, time by model."""
+
+    series: str
+    result: BacktestResult | None
+    picks: tuple[str, ...]
+    seconds: Mapping[str, float]
+    refused: str = ""  # why there is no result
+
+
+Engine = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[tuple[int, Any]]]
+"""Runs a function over chunks and gives each one's number with its result, in any order."""
+
+
+def in_turn(function: Callable[[Any], Any], chunks: Sequence[Any]) -> Iterable[tuple[int, Any]]:
+    """One chunk after the other, here."""
+    return ((number, function(chunk)) for number, chunk in enumerate(chunks))
 
 
 def panel_backtest(
@@ -35,7 +64,8 @@ def panel_backtest(
     step: int,
     min_train: int,
     models: Sequence[str | Model],
-    stopwatch: Callable[[], float] = time.perf_counter,
+    engine: Engine = in_turn,
+    on_series: Callable[[int], None] = lambda _: None,
 ) -> tuple["pd.DataFrame", dict[str, Any]]:
     """Rolling-origin test of models on a panel with the columns unique_id, ds, y.
 
@@ -43,57 +73,112 @@ def panel_backtest(
     `champion`, whose choice at each cutoff rests on outcomes known by then. `rel_*` are means over all
     series and cutoffs of errors in units of the series' mean change before the cutoff, divided by the
     Gaussian walk's. A series that can't be tested is named under `refused` and the others go on.
+    `on_series(count)` hears of series as they are done.
     """
     import pandas as pd
 
-    missing = [column for column in ("unique_id", "ds", "y") if column not in frame.columns]
-    if missing:
-        message = f"the panel has no column {', '.join(missing)}; unique_id, ds and y are needed"
-        raise PanelError(message)
-    timed = [_Timed(model, stopwatch) for model in _models(models)]
-    refused: dict[str, str] = {}
-    tables: list[pd.DataFrame] = []
-    results: list[tuple[BacktestResult, list[str]]] = []
-    for series, group in frame.groupby("unique_id", sort=True):
-        try:
-            history = _history(str(series), group, freq)
-            result = backtest(history, timed, horizon, step, min_train)
-        except CannotForecastError as error:
-            refused[str(series)] = error.reason
-            continue
-        if not result.origins:
-            needed = f"{min_train + horizon} needed for one cutoff"
-            refused[str(series)] = f"{len(history.periods)} periods, {needed}"
-            continue
-        tables.extend(_rows(result, model.name) for model in timed)
-        results.append((result, [choose(result, result.known_at(n))[0] for n in result.origins]))
+    _require_columns(frame)
+    _offset(freq)
+    competing = _models(models)
+    groups = [(str(name), group) for name, group in frame.groupby("unique_id", sort=True)]
+    job = partial(
+        tested_series,
+        freq=freq,
+        horizon=horizon,
+        step=step,
+        min_train=min_train,
+        models=tuple(competing),
+    )
+    chunks = [groups[at : at + _CHUNK] for at in range(0, len(groups), _CHUNK)]
+    by_chunk: dict[int, list[Tested]] = {}
+    for number, tested in engine(job, chunks):
+        by_chunk[number] = tested
+        on_series(len(tested))
+    done = [one for number in sorted(by_chunk) for one in by_chunk[number]]
+    refused = {one.series: one.refused for one in done if one.result is None}
+    nameless = int(frame["unique_id"].isna().sum())
+    if nameless:
+        refused["(no unique_id)"] = f"{nameless} rows don't say which series they belong to"
+    results = [(one.result, one.picks) for one in done if one.result is not None]
+    tables = [_rows(result, model.name) for result, _ in results for model in competing]
+    seconds = {
+        model.name: round(sum(one.seconds.get(model.name, 0.0) for one in done), 3)
+        for model in competing
+    }
+    failures = {
+        f"{result.series}: {model}": why
+        for result, _ in results
+        for model, why in result.failures.items()
+    }
     summary: dict[str, Any] = {
         "cutoffs": sum(len(result.origins) for result, _ in results),
         "models": {
             model.name: {
                 **_figures([(result, [model.name] * len(picks)) for result, picks in results]),
-                "seconds": round(model.seconds, 3),
+                "seconds": seconds[model.name],
             }
-            for model in timed
+            for model in competing
         },
         "champion": {
             **_figures(results),
-            "seconds": round(sum(model.seconds for model in timed), 3),
+            "seconds": round(sum(seconds.values()), 3),
             "share": _shares([picks[-1] for _, picks in results]),
         },
     }
     if refused:
         summary["refused"] = refused
+    if failures:
+        summary["failed"] = failures
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*ROW_COLUMNS])
     return rows, summary
 
 
+def tested_series(
+    groups: Sequence[tuple[str, "pd.DataFrame"]],
+    *,
+    freq: str,
+    horizon: int,
+    step: int,
+    min_train: int,
+    models: Sequence[Model],
+) -> list[Tested]:
+    """A result, or why there is none, for each group of rows; made to be run in another process."""
+    done = []
+    for series, group in groups:
+        timed = [_Timed(model) for model in models]
+        try:
+            history = panel_history(series, group, freq)
+            result, picks = _tested(history, timed, horizon, step, min_train)
+        except CannotForecastError as error:
+            done.append(Tested(series, None, (), {}, error.reason))
+            continue
+        seconds = {model.name: model.seconds for model in timed}
+        done.append(Tested(series, result, tuple(picks), seconds))
+    return done
+
+
+def _tested(
+    history: History, models: Sequence[Model], horizon: int, step: int, min_train: int
+) -> tuple[BacktestResult, list[str]]:
+    """The scored cutoffs of a series, and who would have spoken at each with the evidence known there."""
+    scored = origins_of(history, horizon=horizon, step=step, min_train=min_train)
+    if not scored:
+        needed = f"{min_train + horizon} needed for one cutoff"
+        reason = f"{len(history.periods)} periods, {needed}"
+        raise CannotForecastError(history.series, reason)
+    origins = with_learning(history, scored, stride=max(1, horizon // 2), until=scored[-1])
+    rolling = roll(history, models, origins, horizon)
+    # What happened between the scored cutoffs is evidence as well.
+    evidence = evaluate(rolling, origins, horizon)
+    picks = [pick(evidence, evidence.known_at(seen)).model for seen in scored]
+    return evidence.at(scored), picks
+
+
 @dataclass
 class _Timed:
-    """A model that counts its own seconds."""
+    """A model that counts its own seconds; what several share counts for the first that asks."""
 
     model: Model
-    stopwatch: Callable[[], float]
     seconds: float = 0.0
 
     @property
@@ -108,17 +193,46 @@ class _Timed:
     def needs(self) -> Mapping[str, int]:
         return self.model.needs
 
-    @property
-    def is_calibrated(self) -> bool:
-        return self.model.is_calibrated
+    def quantiles(self, track: Track, origins: Sequence[int], horizon: int) -> Floats:
+        start = time.perf_counter()
+        found = self.model.quantiles(track, origins, horizon)
+        self.seconds += time.perf_counter() - start
+        return found
 
-    def fit_predict(
-        self, log_values: Floats, periods: Sequence[date], frequency: str, horizon: int
-    ) -> Floats:
-        start = self.stopwatch()
-        quantiles = self.model.fit_predict(log_values, periods, frequency, horizon)
-        self.seconds += self.stopwatch() - start
-        return quantiles
+
+def panel_events(
+    frame: "pd.DataFrame",
+    *,
+    freq: str,
+    horizon: int,
+    step: int,
+    min_train: int,
+    rise: float,
+    seed: int,
+) -> tuple[EventResult, dict[str, str]]:
+    """Probabilities of a rise of `rise` (0.25 is 25 %) within the horizon, at every cutoff of a panel.
+
+    Returns the result and why series, or some of their cutoffs, were left out.
+    """
+    _require_columns(frame)
+    refused: dict[str, str] = {}
+    histories = []
+    for series, group in frame.groupby("unique_id", sort=True):
+        try:
+            histories.append(panel_history(str(series), group, freq))
+        except CannotForecastError as error:
+            refused[str(series)] = error.reason
+    result = event_backtest(
+        histories, horizon=horizon, step=step, min_train=min_train, rise=rise, seed=seed
+    )
+    return result, {**refused, **result.left_out}
+
+
+def _require_columns(frame: "pd.DataFrame") -> None:
+    missing = [column for column in ("unique_id", "ds", "y") if column not in frame.columns]
+    if missing:
+        message = f"the panel has no column {', '.join(missing)}; unique_id, ds and y are needed"
+        raise PanelError(message)
 
 
 def _models(asked: Sequence[str | Model]) -> list[Model]:
@@ -131,22 +245,59 @@ def _models(asked: Sequence[str | Model]) -> list[Model]:
     return list(by_name.values())
 
 
-def _history(series: str, group: "pd.DataFrame", freq: str) -> History:
-    """One series on a regular grid: the last value of each period, holes left to the series layer."""
+def panel_history(series: str, group: "pd.DataFrame", freq: str) -> History:
+    """One series on a regular grid: the last value of each period, holes left to the series layer.
+
+    A date counts as it is written, whatever its time zone: a day's price belongs to that day. Raises
+    CannotForecastError naming the first date or value that can't be read.
+    """
     import pandas as pd
 
     offset, frequency = _offset(freq)
-    moments = pd.to_datetime(group["ds"], errors="coerce", utc=True).dt.tz_localize(None)
+    moments = _dates(series, group["ds"])
     values = pd.to_numeric(group["y"], errors="coerce")
+    _refuse_unread(series, "y", group["y"], values, "a number")
     known = pd.Series(values.to_numpy(dtype=np.float64), index=pd.DatetimeIndex(moments)).dropna()
-    known = known[known.index.notna()].sort_index(kind="stable")
-    regular = known.resample(offset).last()
+    regular = known.sort_index(kind="stable").resample(offset).last()
+    if not len(regular):
+        raise CannotForecastError(series, f"0 observations, {MIN_OBSERVATIONS[frequency]} needed")
     return from_grid(
         series,
         [moment.date() for moment in pd.DatetimeIndex(regular.index)],
         regular.to_numpy(dtype=np.float64),
         frequency,
     )
+
+
+# The offset at the end of an instant: Z, +05:30, -0800; a date's own hyphens are not one.
+_ZONE = r"(?<=\d\d:\d\d)(:\d\d(?:\.\d+)?)?\s*(?:Z|[+-]\d\d:?\d\d)$"
+
+
+def _dates(series: str, column: "pd.Series[Any]") -> "pd.Series[pd.Timestamp]":
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        naive: pd.Series[pd.Timestamp] = column.dt.tz_localize(None)
+        return naive
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return column
+    text = column.astype("string").str.strip().str.replace(_ZONE, r"\1", regex=True)
+    moments = pd.to_datetime(text, errors="coerce", format="ISO8601")
+    _refuse_unread(series, "ds", column, moments, "a date like 2025-06-30")
+    if moments.isna().any():
+        missing = int(moments.isna().sum())
+        raise CannotForecastError(series, f"ds is empty in {missing} rows, a date is needed")
+    return moments
+
+
+def _refuse_unread(
+    series: str, name: str, given: "pd.Series[Any]", read: "pd.Series[Any]", allowed: str
+) -> None:
+    unread = read.isna() & given.notna() & (given.astype("string").str.strip() != "")
+    if unread.any():
+        first = str(given[unread].iloc[0])
+        more = f" and {int(unread.sum()) - 1} more" if unread.sum() > 1 else ""
+        raise CannotForecastError(series, f"{name} {first[:40]!r}{more} is not {allowed}")
 
 
 def _offset(freq: str) -> tuple[str, str]:

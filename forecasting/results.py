@@ -42,6 +42,54 @@ class Score:
     rel_mae: float  # mean absolute error divided by the Gaussian random walk's
     coverage_80: float  # share of outcomes inside the 80 % interval, 0–1
     coverage_95: float
+    # Of stored scores that are older than these figures nothing is known: NaN.
+    coverage_50: float = float("nan")
+    mase: float = float("nan")  # mean absolute error in mean one-period changes before the cutoff
+    bias: float = float(
+        "nan"
+    )  # mean of forecast minus outcome: positive means too much was forecast
+
+
+@dataclass(frozen=True, slots=True)
+class CutoffCheck:
+    """What the service would have said at one past cutoff, with the evidence known there, beside the walk."""
+
+    cutoff: date  # last period seen
+    model: str  # that would have spoken
+    crps: float  # mean over the horizon, on logarithms where values allow it
+    walk_crps: float  # the Gaussian random walk's over the same steps
+    held_80: float  # share of outcomes inside the 80 % interval, 0–1
+
+
+@dataclass(frozen=True, slots=True)
+class Scorecard:
+    """How each model did at past cutoffs of one series, and whether the one that speaks still deserves it."""
+
+    series: str
+    title: str
+    unit: str
+    frequency: str  # "day" | "week" | "month" | "year"
+    horizon: int  # periods ahead
+    model: str  # that speaks now
+    reason: str  # one sentence: why
+    scores: tuple[Score, ...]
+    checks: tuple[CutoffCheck, ...]  # oldest first, one a cutoff
+    pit_share: tuple[
+        float, ...
+    ]  # share of outcomes in each tenth of what was forecast; 0.1 each is calibrated
+    vintage: datetime  # newest known_at among the observations used
+
+    def recent(self, cutoffs: int) -> tuple[float, float]:
+        """CRPS against the Gaussian walk's, and share held by the 80 % interval, at the newest cutoffs.
+
+        NaN when there is no check, and for the ratio when the walk never erred.
+        """
+        newest = self.checks[-cutoffs:] if cutoffs > 0 else ()
+        walk = sum(check.walk_crps for check in newest)
+        own = sum(check.crps for check in newest)
+        ratio = own / walk if walk > 0 else float("nan")
+        held = sum(check.held_80 for check in newest) / len(newest) if newest else float("nan")
+        return ratio, held
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,3 +235,4 @@ class Situation:
     refusals: Mapping[str, str] = field(default_factory=dict)  # series -> why it has no forecast
     projections: Mapping[tuple[str, str], MarketProjection] = field(default_factory=dict)
     sources: Mapping[str, SourceState] = field(default_factory=dict)
+    scorecards: Mapping[str, Scorecard] = field(default_factory=dict)  # by series

@@ -3,92 +3,169 @@
 import hashlib
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from forecasting.backtest import BacktestResult, evaluate, origins_of, roll
-from forecasting.intervals import sample_paths
+from forecasting.backtest import BacktestResult, Rolling, evaluate, origins_of, roll, with_learning
+from forecasting.metrics import pit, pit_histogram
 from forecasting.models import INCUMBENT, REGISTRY, YARDSTICK, models_named
-from forecasting.results import ObservedSeries, Score, SeriesForecast
-from forecasting.series import Floats, History, periods_after, prepare
+from forecasting.paths import sample_paths
+from forecasting.results import CutoffCheck, ObservedSeries, Score, Scorecard, SeriesForecast
+from forecasting.series import Floats, History, PolicyEvent, periods_after, prepare
 
-MODEL_VERSION = "1"
+MODEL_VERSION = "2"
 """Part of every forecast id: raise it when equal input may give different numbers."""
 
 MARGIN = 0.02
-"""Share by which a rival's CRPS must lie below the random walk's before it takes the place."""
+"""Share by which a rival's CRPS must lie below what it competes with before it takes the place."""
+
+SURE = 2.0
+"""Standard errors by which it must be better as well: the best of many rivals leads by chance."""
+
+KIN = ("momentum",)
+"""The random walk with a median that moves, shrunk towards it already: a lead is enough for its place."""
 
 MIN_CUTOFFS = 8
 """Past cutoffs that a comparison must rest on."""
 
+CUTOFFS = 16
+"""Past cutoffs that every model is tested at, if the history is long enough."""
+
+_LESSONS = 8  # cutoffs before the first one that only teach intervals
+_HEATS = 2  # a rival races at every second cutoff first
+_HEAT_MARGIN = MARGIN / 2  # and is dropped unless it leads by so much there
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the past forecasts of a series are tested; all numbers are periods but `max_cutoffs`."""
+    """How the past forecasts of a series are tested; all numbers are periods."""
 
     horizon: int
     step: int
     min_train: int
-    max_cutoffs: int
-    first_origin: int  # cutoffs from here to the first scored one only teach the intervals
+
+
+_HORIZONS = {"year": 2, "month": 6, "week": 13, "day": 20}
+"""Periods ahead that models are judged by: those that decisions are made for."""
+
+_MIN_TRAIN = {"year": 6, "month": 36, "week": 78, "day": 250}
+_MIN_TRAIN_SHORT = {"year": 6, "month": 24, "week": 52, "day": 120}
 
 
 def plan_for(history: History) -> Plan:
-    """Two years ahead for yearly series, six months for monthly ones, at 24 cutoffs at the most."""
-    if history.frequency == "year":
-        return Plan(horizon=2, step=1, min_train=6, max_cutoffs=24, first_origin=6)
-    count = history.values.size
-    return Plan(
-        horizon=6,
-        step=3 if count >= 110 else 2,
-        min_train=36 if count >= 72 else 24,
-        max_cutoffs=24,
-        first_origin=24,
-    )
+    """`CUTOFFS` cutoffs spread over what the history allows, no further apart than a horizon."""
+    count, frequency = history.values.size, history.frequency
+    horizon, min_train = _HORIZONS[frequency], _MIN_TRAIN[frequency]
+    if count < 2 * min_train:
+        min_train = _MIN_TRAIN_SHORT[frequency]
+    step = (count - min_train - horizon) // (CUTOFFS - 1)
+    return Plan(horizon, min(max(step, 1), horizon), min_train)
 
 
-def choose(result: BacktestResult, until: int | None = None) -> tuple[str, str, tuple[Score, ...]]:
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """The model that speaks after so many cutoffs, and what it was compared with."""
+
+    model: str
+    cutoffs: int  # at which the random walk and the best rival could be compared
+    rival: str  # the best one; empty when none could be tested
+    gain: float  # share by which its CRPS lies below the random walk's, negative when above
+
+
+def pick(result: BacktestResult, until: int | None = None, without: Collection[str] = ()) -> Pick:
+    """The random walk, unless a rival was clearly better in enough of the first `until` cutoffs.
+
+    Models in `without` are compared, but don't take the place.
+    """
+    crps = {model: values[:until] for model, values in result.mean_crps.items()}
+    place = crps[INCUMBENT]
+    overlap = _overlap(result)
+    tested = {
+        model: _comparison(own, place, overlap)
+        for model, own in crps.items()
+        if model not in (INCUMBENT, YARDSTICK)
+    }
+    able = {model: found for model, found in tested.items() if found.cutoffs >= MIN_CUTOFFS}
+    if not able:
+        return Pick(INCUMBENT, int((~np.isnan(place)).sum()), "", float("-inf"))
+    kin = [model for model in KIN if model in able and able[model].gain > 0]
+    speaks = kin[0] if kin else INCUMBENT
+    best = max(able, key=lambda model: able[model].gain)
+    if best != speaks and best not in without:
+        lead = _comparison(crps[best], crps[speaks], overlap)
+        if lead.cutoffs >= MIN_CUTOFFS and lead.gain > MARGIN and lead.errors_apart >= SURE:
+            speaks = best
+    shown = speaks if speaks != INCUMBENT else best
+    return Pick(speaks, able[shown].cutoffs, shown, able[shown].gain)
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    cutoffs: int
+    gain: float  # share by which the mean CRPS lies below the other's
+    errors_apart: float  # the same in standard errors
+
+
+def _overlap(result: BacktestResult) -> float:
+    """How often each outcome is counted: cutoffs within a horizon of each other share what happened."""
+    gaps = np.diff(result.origins)
+    return max(1.0, result.outcomes.shape[1] / float(np.median(gaps))) if gaps.size else 1.0
+
+
+def _comparison(own: Floats, other: Floats, overlap: float) -> _Comparison:
+    both = ~np.isnan(own) & ~np.isnan(other)
+    count = int(both.sum())
+    if not count:
+        return _Comparison(0, 0.0, 0.0)
+    lead, level = other[both] - own[both], float(other[both].mean())
+    gain = float(lead.mean())
+    if gain == 0 or level <= 0:
+        return _Comparison(count, 0.0, 0.0)
+    error = float(lead.std()) / np.sqrt(count / overlap)
+    apart = gain / error if error > 0 else float(np.copysign(np.inf, gain))
+    return _Comparison(count, gain / level, apart)
+
+
+def choose(
+    result: BacktestResult, until: int | None = None, without: Collection[str] = ()
+) -> tuple[str, str, tuple[Score, ...]]:
     """Model name, one sentence why, all scores: the random walk speaks unless it is clearly beaten.
 
     `until` limits the evidence to the first so many cutoffs.
     """
+    found = pick(result, until, without)
     scores = tuple(score for score in result.scores(until) if score.cutoffs)
-    walk = next((score for score in scores if score.model == INCUMBENT), None)
     place = REGISTRY[INCUMBENT].title
-    if walk is None or walk.cutoffs < MIN_CUTOFFS:
-        count = result.observations
+    if found.cutoffs < MIN_CUTOFFS:
         reason = (
             f"{place} speaks for {result.series} by default: "
-            f"{count} observations allow no test of anything better."
+            f"{result.observations} observations allow no test of anything better."
         )
         return INCUMBENT, reason, scores
-    rivals = [
-        score
-        for score in scores
-        if score.model not in (INCUMBENT, YARDSTICK) and score.cutoffs >= MIN_CUTOFFS
-    ]
-    best = min(rivals, key=lambda score: score.rel_crps, default=None)
-    if best is None:
-        reason = f"{place} speaks for {result.series}: no rival could be tested; {_held(walk)}"
+    held = next(_held(score) for score in scores if score.model == found.model)
+    if not found.rival:
+        reason = f"{place} speaks for {result.series}: no rival could be tested; {held}"
         return INCUMBENT, reason, scores
-    gain = 1 - best.rel_crps / walk.rel_crps if walk.rel_crps > 0 else 0.0
-    if gain > MARGIN:
+    gain, rival = found.gain, _title(found.rival)
+    if found.model != INCUMBENT:
+        size = f"{100 * gain:.1f} %" if gain < MARGIN else f"{100 * gain:.0f} %"
         reason = (
-            f"{_title(best.model)} speaks for {result.series}: its CRPS was "
-            f"{100 * gain:.0f} % below the random walk's in {best.cutoffs} past cutoffs; {_held(best)}"
+            f"{rival} speaks for {result.series}: its CRPS was {size} below the "
+            f"random walk's in {found.cutoffs} past cutoffs; {held}"
         )
-        return best.model, reason, scores
-    # A small lead is chance as often as not, so it is reported but not rewarded.
-    verdict = (
-        f"CRPS {-100 * gain:.0f} % worse"
-        if gain < 0
-        else f"CRPS {100 * gain:.1f} % better, more than {100 * MARGIN:.0f} % asked"
-    )
+        return found.model, reason, scores
+    # A small or an unsteady lead is chance as often as not, so it is reported but not rewarded.
+    if gain <= 0:
+        verdict = f"CRPS {-100 * gain:.0f} % worse"
+    elif gain <= MARGIN:
+        verdict = f"CRPS {100 * gain:.1f} % better, more than {100 * MARGIN:.0f} % asked"
+    else:
+        verdict = f"CRPS {100 * gain:.0f} % better, but not steadily enough to rule out chance"
     reason = (
-        f"{place} speaks for {result.series}: nothing beat it in {walk.cutoffs} past cutoffs "
-        f"(best rival {_title(best.model)}, {verdict}); {_held(walk)}"
+        f"{place} speaks for {result.series}: nothing beat it in {found.cutoffs} past cutoffs "
+        f"(best rival {rival}, {verdict}); {held}"
     )
     return INCUMBENT, reason, scores
 
@@ -100,33 +177,34 @@ def forecast(
     model_names: Sequence[str],
     n_paths: int,
     seed: int,
+    events: tuple[PolicyEvent, ...] = (),
 ) -> SeriesForecast:
     """Test the models on the series' own past, let the best speak, and draw its paths.
 
     The random walk and its yardstick always take part. Raises CannotForecastError for a series that
     nothing can speak about and ValueError for an unknown model.
     """
-    models = models_named((YARDSTICK, INCUMBENT, *model_names))
-    history = prepare(observed)
-    plan = plan_for(history)
-    scored = origins_of(history, horizon=plan.horizon, step=plan.step, min_train=plan.min_train)[
-        -plan.max_cutoffs :
-    ]
-    learning = range(
-        plan.first_origin + (plan.min_train - plan.first_origin) % plan.step,
-        history.values.size,
-        plan.step,
+    history = prepare(observed, events)
+    return forecast_history(
+        history, horizon=horizon, model_names=model_names, n_paths=n_paths, seed=seed
     )
-    now = history.values.size
-    origins = sorted(
-        {*scored, *(seen for seen in learning if not history.is_filled[seen - 1]), now}
-    )
-    rolling = roll(history, models, origins, max(horizon, plan.horizon), asked={*scored, now})
-    name, reason, scores = choose(evaluate(rolling, scored, plan.horizon))
-    quantiles = rolling.calibrated(name, len(origins) - 1)[:horizon]
+
+
+def forecast_history(
+    history: History, *, horizon: int, model_names: Sequence[str], n_paths: int, seed: int
+) -> SeriesForecast:
+    """`forecast` of a history that was prepared already; raises ValueError for an unknown model."""
+    tested = _tested(history, model_names, horizon, in_heats=True)
+    rolling, result = tested.rolling, tested.result
+    name, reason, scores = choose(result, without=tested.dropped)
+    quantiles = rolling.calibrated(name, [history.values.size])[0, :horizon]
+    scale = history.scale
+    in_unit = scale.back(quantiles)
     paths = _paths(history, quantiles, n_paths, seed)
+    notes = [history.note] if history.note else []
+    notes += [f"{_title(model)} failed: {why}" for model, why in result.failures.items()]
     return SeriesForecast(
-        forecast_id=_forecast_id(history, [model.name for model in models], horizon, n_paths, seed),
+        forecast_id=_forecast_id(history, list(rolling.raw), horizon, n_paths, seed),
         series=history.series,
         title=history.title,
         unit=history.unit,
@@ -135,14 +213,104 @@ def forecast(
         last_value=float(history.values[-1]),
         history=tuple(zip(history.periods, history.values.tolist(), strict=True)),
         periods=periods_after(history.periods[-1], history.frequency, horizon),
-        quantiles=tuple(tuple(row) for row in quantiles.tolist()),
+        quantiles=tuple(tuple(row) for row in in_unit.tolist()),
         paths=tuple(tuple(row) for row in paths.tolist()),
         model=name,
-        reason=f"{reason[:-1]} ({history.note})." if history.note else reason,
+        reason=f"{reason[:-1]} ({'; '.join(notes)})." if notes else reason,
         scores=scores,
         observations=history.observations,
         vintage=history.vintage,
     )
+
+
+def scorecard(
+    observed: ObservedSeries,
+    *,
+    model_names: Sequence[str],
+    events: tuple[PolicyEvent, ...] = (),
+) -> Scorecard:
+    """How every model did at the past cutoffs of a series, and what the service would have said there.
+
+    Raises CannotForecastError for a series that nothing can speak about.
+    """
+    history = prepare(observed, events)
+    result = _tested(history, model_names, plan_for(history).horizon, in_heats=False).result
+    name, reason, scores = choose(result)
+    checks, chosen = [], []
+    for row, seen in enumerate(result.origins):
+        model = pick(result, result.known_at(seen)).model
+        chosen.append(result.quantiles[model][row])
+        inside = result.held(model, 0.8)[row]
+        checks.append(
+            CutoffCheck(
+                cutoff=result.cutoffs[row],
+                model=model,
+                crps=float(result.mean_crps[model][row]),
+                walk_crps=float(result.mean_crps[YARDSTICK][row]),
+                held_80=float(inside),
+            )
+        )
+    shares = (
+        pit_histogram(pit(result.measured(np.asarray(chosen)), result.measured(result.outcomes)))
+        if chosen
+        else np.zeros(0)
+    )
+    return Scorecard(
+        series=history.series,
+        title=history.title,
+        unit=history.unit,
+        frequency=history.frequency,
+        horizon=result.outcomes.shape[1],
+        model=name,
+        reason=reason,
+        scores=scores,
+        checks=tuple(check for check in checks if not np.isnan(check.crps)),
+        pit_share=tuple(shares.tolist()),
+        vintage=history.vintage,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Tested:
+    rolling: Rolling
+    result: BacktestResult
+    dropped: frozenset[str] = frozenset()  # models that were not tested to the end
+
+
+def _tested(
+    history: History, model_names: Sequence[str], horizon: int, *, in_heats: bool
+) -> _Tested:
+    """Every model at the cutoffs of the series' plan and now.
+
+    `in_heats` a rival is tested at every second cutoff first, and at the others only if it was ahead of
+    the random walk there.
+    """
+    models = models_named((YARDSTICK, INCUMBENT, *model_names))
+    plan = plan_for(history)
+    now = history.values.size
+    scored = origins_of(history, horizon=plan.horizon, step=plan.step, min_train=plan.min_train)[
+        -CUTOFFS:
+    ]
+    origins = with_learning(history, scored, stride=plan.step, until=now, lessons=_LESSONS)
+    heats = scored[::-1][::_HEATS][::-1]
+    walks = [model for model in models if model.name in (YARDSTICK, INCUMBENT, *KIN)]
+    rivals = [model for model in models if model not in walks]
+    is_raced = in_heats and len(heats) >= MIN_CUTOFFS
+    first = walks if is_raced else list(models)
+    rolling = roll(history, first, (*origins, now), max(horizon, plan.horizon))
+    dropped: frozenset[str] = frozenset()
+    if is_raced:
+        rolling = rolling.with_models(rivals, at=heats)
+        rows = [row for row, seen in enumerate(rolling.origins) if seen in heats]
+        place = rolling.raw_crps(INCUMBENT)[rows]
+        finalists = [
+            model
+            for model in rivals
+            if _comparison(rolling.raw_crps(model.name)[rows], place, 1.0).gain > _HEAT_MARGIN
+        ]
+        dropped = frozenset(model.name for model in rivals if model not in finalists)
+        rolling = rolling.with_models(finalists, at={*scored, now})
+    return _Tested(rolling, evaluate(rolling, scored, plan.horizon), dropped)
 
 
 def _paths(history: History, quantiles: Floats, n_paths: int, seed: int) -> Floats:
@@ -151,8 +319,7 @@ def _paths(history: History, quantiles: Floats, n_paths: int, seed: int) -> Floa
     mixed = int(
         np.random.SeedSequence([seed, zlib.crc32(history.series.encode())]).generate_state(1)[0]
     )
-    scaled = sample_paths(scale.forward(quantiles), scale.forward(history.values), n_paths, mixed)
-    return scale.back(scaled)
+    return scale.back(sample_paths(quantiles, scale.forward(history.values), n_paths, mixed))
 
 
 def _title(model: str) -> str:
@@ -171,6 +338,7 @@ def _forecast_id(
         history.series,
         [period.isoformat() for period in history.periods],
         history.values.tolist(),
+        [(event.on.isoformat(), event.is_tightening) for event in history.events],
         list(models),
         horizon,
         n_paths,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,14 @@ def scale_of(values: Floats) -> Scale:
     return Scale(is_log=lowest > 0, floor=0.0 if lowest >= 0 else -math.inf)
 
 
+@dataclass(frozen=True, slots=True)
+class PolicyEvent:
+    """A government decision that moves supply, known from the day it was made."""
+
+    on: date
+    is_tightening: bool
+
+
 @dataclass(frozen=True, eq=False)
 class History:
     """What models see of one series: regular periods without a hole, oldest first."""
@@ -67,6 +75,7 @@ class History:
     vintage: datetime
     note: str  # what was left out or filled, for people; empty when nothing was
     is_filled: Flags = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    events: tuple[PolicyEvent, ...] = ()
 
     def __post_init__(self) -> None:
         if self.is_filled.size != self.values.size:
@@ -83,7 +92,24 @@ class History:
         return scale_of(self.values)
 
 
-def prepare(observed: ObservedSeries) -> History:
+@dataclass(frozen=True, eq=False)
+class Track:
+    """A series on the scale that models work on: regular periods without a hole, oldest first.
+
+    A forecast from an origin (a number of periods seen) may look at the first `origin` values and at
+    events up to the last of their periods, and at nothing else.
+    """
+
+    values: Floats
+    periods: Sequence[date]
+    frequency: str
+    is_log: bool = True
+    events: tuple[PolicyEvent, ...] = ()
+    # What models have in common is worked out once an origin: spreads, and what combinations are made of.
+    memo: dict[tuple[object, ...], dict[int, Floats]] = field(default_factory=dict, repr=False)
+
+
+def prepare(observed: ObservedSeries, events: tuple[PolicyEvent, ...] = ()) -> History:
     """Reduce a series to its last unbroken stretch; raises CannotForecastError naming what is missing."""
     frequency = "month" if observed.frequency == "day" else observed.frequency
     if frequency not in ("month", "year"):
@@ -116,6 +142,7 @@ def prepare(observed: ObservedSeries) -> History:
         title=observed.title,
         unit=observed.unit,
         vintage=max(point.known_at for point in used),
+        events=events,
     )
 
 
@@ -128,6 +155,7 @@ def from_grid(
     title: str = "",
     unit: str = "",
     vintage: datetime = datetime(1970, 1, 1, tzinfo=UTC),
+    events: tuple[PolicyEvent, ...] = (),
 ) -> History:
     """History from regular periods whose missing values are NaN; the same refusals as `prepare`."""
     known = np.flatnonzero(~np.isnan(values))
@@ -161,11 +189,17 @@ def from_grid(
         vintage=vintage,
         note="; ".join(notes),
         is_filled=is_filled,
+        events=events,
     )
 
 
 def periods_after(last: date, frequency: str, horizon: int) -> tuple[date, ...]:
-    """First days of the `horizon` periods that follow `last`, for months and years."""
+    """First days of the `horizon` periods that follow `last`; business days for daily series."""
+    if frequency == "day":
+        steps = np.busday_offset(np.datetime64(last), np.arange(1, horizon + 1), roll="backward")
+        return tuple(steps.astype(object))
+    if frequency == "week":
+        return tuple(last + timedelta(weeks=step) for step in range(1, horizon + 1))
     start = _index(last, frequency)
     return tuple(_period(start + step, frequency) for step in range(1, horizon + 1))
 

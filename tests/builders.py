@@ -11,11 +11,14 @@ from alerts.rules import ChartRef, Fact, Reading, Severity
 from forecasting.results import (
     QUANTILE_LEVELS,
     ComponentShare,
+    CutoffCheck,
     Interval,
     MarketMonth,
     MarketProjection,
     ObservedPoint,
     ObservedSeries,
+    Score,
+    Scorecard,
     SeriesForecast,
     Situation,
     SourceState,
@@ -177,6 +180,45 @@ def make_projection(
         vintage=datetime(2025, 6, 20, 12, tzinfo=UTC),
     )
     return replace(projection, **changes)
+
+
+def make_scorecard(
+    ratios: Sequence[float] = (0.9,) * 16,
+    held: Sequence[float] | float = 0.8,
+    *,
+    newest: date = date(2024, 11, 1),
+    **changes: Any,
+) -> Scorecard:
+    """A monthly series tested at cutoffs a quarter apart: its error against the walk's, oldest first."""
+    shares = [held] * len(ratios) if isinstance(held, int | float) else held
+    checks = tuple(
+        CutoffCheck(
+            cutoff=month_after(newest, -3 * (len(ratios) - 1 - place)),
+            model="theta",
+            crps=0.1 * ratio,
+            walk_crps=0.1,
+            held_80=share,
+        )
+        for place, (ratio, share) in enumerate(zip(ratios, shares, strict=True))
+    )
+    card = Scorecard(
+        series="dy_oxide",
+        title="Dysprosium oxide, FOB China",
+        unit="USD/kg",
+        frequency="month",
+        horizon=6,
+        model="theta",
+        reason="Theta speaks for dy_oxide: its CRPS was 6 % below the random walk's in 16 past cutoffs; "
+        "its 80 % interval held 79 % of outcomes.",
+        scores=(
+            Score("gaussian_walk", 16, 1.0, 1.0, 0.74, 0.93, 0.47, 2.1, 0.01),
+            Score("theta", 16, 0.92, 0.95, 0.79, 0.94, 0.49, 1.9, -0.02),
+        ),
+        checks=checks,
+        pit_share=(0.12, 0.09, 0.1, 0.08, 0.11, 0.1, 0.09, 0.1, 0.08, 0.13),
+        vintage=datetime(2025, 6, 20, 12, tzinfo=UTC),
+    )
+    return replace(card, **changes)
 
 
 def make_source(

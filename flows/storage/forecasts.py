@@ -1,4 +1,4 @@
-"""Forecasts and market projections as they were said: kept once, looked up as known at a moment."""
+"""Forecasts, market projections and scorecards as they were said, looked up as known at a moment."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,19 +8,19 @@ from sqlalchemy import Connection, Table, and_, insert, select, update
 
 from flows.storage.database import Database
 from flows.storage.plain import from_text, pack_paths, to_text, unpack_paths
-from flows.storage.tables import forecast, forecast_use, projection, projection_use
-from forecasting.results import MarketProjection, SeriesForecast
+from flows.storage.tables import forecast, forecast_use, projection, projection_use, scorecard
+from forecasting.results import MarketProjection, Scorecard, SeriesForecast
 
 
 class ForecastStore:
-    """Saves results and finds the last one said at a moment; an equal result is kept once."""
+    """Saves results and finds the last one said at a moment; an equal forecast or projection is kept once."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def save(
         self,
-        result: SeriesForecast | MarketProjection,
+        result: SeriesForecast | MarketProjection | Scorecard,
         known_at: datetime,
         run_id: str,
         *,
@@ -34,6 +34,10 @@ class ForecastStore:
         with self._database.writing("forecasts") as connection:
             if isinstance(result, SeriesForecast):
                 _save_forecast(connection, result, known_at, made_at, run_id)
+            elif isinstance(result, Scorecard):
+                what = {"series": result.series}
+                kept = {"payload": to_text(result), "known_at": known_at, "made_at": made_at}
+                _say(connection, scorecard, run_id, what, **kept)
             else:
                 _save_projection(connection, result, known_at, made_at, run_id)
 
@@ -75,6 +79,19 @@ class ForecastStore:
             shortfall_t_paths=unpack_paths(row.shortfall_paths),
             demand_t_paths=unpack_paths(row.demand_paths),
         )
+
+    def latest_scorecard(self, series: str, known_at: datetime) -> Scorecard | None:
+        """How the models of a series did on its past, as last said at a moment."""
+        card = scorecard.c
+        query = (
+            select(card.payload)
+            .where(card.series == series, card.known_at <= known_at)
+            .order_by(card.known_at.desc(), card.made_at.desc(), card.id.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            text = connection.execute(query).scalar()
+        return None if text is None else from_text(Scorecard, text)
 
 
 def _save_forecast(

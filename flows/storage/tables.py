@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """Newest revision. Kept here so that a database already there is opened without loading Alembic."""
 
 
@@ -174,6 +174,20 @@ projection_use = Table(
     Column("run_id", String(80), nullable=False),
     Index(None, "market", "scenario", "known_at"),
     UniqueConstraint("run_id", "market", "scenario"),
+)
+
+# One row a series and run: a scorecard is small, and made once a week.
+scorecard = Table(
+    "scorecard",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("series", String(80), nullable=False),
+    Column("known_at", UtcDateTime, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("run_id", String(80), nullable=False),
+    Column("payload", Text, nullable=False),
+    Index(None, "series", "known_at"),
+    UniqueConstraint("run_id", "series"),
 )
 
 pipeline_run = Table(

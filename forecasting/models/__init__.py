@@ -1,44 +1,38 @@
-"""The role of a model, and every model by name."""
+"""Every model by name, and the combinations that compete with them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from types import MappingProxyType
-from typing import Protocol
 
-from forecasting.models.baselines import Drift, GaussianWalk, RandomWalk
-from forecasting.models.prophet_model import AnchoredProphet
-from forecasting.models.statistical import Theta
-from forecasting.series import Floats
+from forecasting.models.baselines import Drift, SeasonalNaive
+from forecasting.models.combinations import Combination
+from forecasting.models.prophet_model import AnchoredProphet, ProphetOnScale, StockProphet
+from forecasting.models.role import Model, raw_quantiles
+from forecasting.models.statistical import ARIMA, ETS, THETA
+from forecasting.models.walks import EmpiricalWalk, GaussianWalk, MomentumWalk, RandomWalk
+
+__all__ = ["INCUMBENT", "REGISTRY", "YARDSTICK", "Model", "models_named", "raw_quantiles"]
 
 YARDSTICK = "gaussian_walk"
 INCUMBENT = "random_walk"
 
+_WALK, _MOMENTUM, _PROPHET = RandomWalk(), MomentumWalk(), AnchoredProphet()
 
-class Model(Protocol):
-    """Something that turns a history into quantiles; it keeps nothing from one call to the next."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def title(self) -> str:
-        """The name in a sentence: "Theta", "Anchored Prophet"."""
-
-    @property
-    def needs(self) -> Mapping[str, int]:
-        """Minimum observations for each frequency; a frequency not named is one it can't do."""
-
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether the quantiles already come from past changes, so that past errors add nothing."""
-
-    def fit_predict(
-        self, log_values: Floats, periods: Sequence[date], frequency: str, horizon: int
-    ) -> Floats:
-        """Quantiles (horizon x level) on the scale of the values: logarithms when they are positive."""
-
-
-_MODELS: tuple[Model, ...] = (GaussianWalk(), RandomWalk(), Drift(), Theta(), AnchoredProphet())
+_MODELS: tuple[Model, ...] = (
+    GaussianWalk(),
+    EmpiricalWalk(),
+    _WALK,
+    _MOMENTUM,
+    Drift(),
+    SeasonalNaive(),
+    THETA,
+    ETS,
+    ARIMA,
+    _PROPHET,
+    ProphetOnScale(),
+    StockProphet(),
+    Combination("blend", "Blend", (_MOMENTUM, _PROPHET)),
+    Combination("blend_wide", "Wide blend", (_WALK, _MOMENTUM, THETA, ETS, ARIMA)),
+)
 
 REGISTRY: Mapping[str, Model] = MappingProxyType({model.name: model for model in _MODELS})
 

@@ -1,33 +1,74 @@
-"""The one module that meets statsforecast: the dynamic optimised Theta method."""
+"""The one module that meets statsforecast: Theta, exponential smoothing and ARIMA, fitted now and then."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from typing import Any
 
 import numpy as np
 
-from forecasting.models.baselines import around
-from forecasting.series import Floats
+from forecasting.models.walks import around
+from forecasting.series import Floats, Track
+
+_GROWTH_BETWEEN_FITS = 1.1
+_LONGEST = 520
+"""Newest observations that a fit sees: its time grows faster than they do, and its parameters no longer move."""
 
 
 @dataclass(frozen=True)
-class Theta:
-    """Half the long trend plus a smoothed level, both fitted at every cutoff; no season."""
+class Statistical:
+    """A method of statsforecast: parameters fitted each time history grew by a tenth, applied to all that was seen.
 
-    name: str = "theta"
-    title: str = "Theta"
+    Its path has the random walk's spread; past errors correct it.
+    """
+
+    name: str
+    title: str
+    method: Callable[[], Any]
     needs: Mapping[str, int] = field(
         default_factory=lambda: {"day": 60, "week": 52, "month": 24, "year": 8}
     )
-    is_calibrated: bool = False
 
-    def fit_predict(
-        self, log_values: Floats, periods: Sequence[date], frequency: str, horizon: int
-    ) -> Floats:
-        from statsforecast.models import DynamicOptimizedTheta
+    def quantiles(self, track: Track, origins: Sequence[int], horizon: int) -> Floats:
+        fitted_at, model = 0, None
+        paths = np.empty((len(origins), horizon))
+        for row, seen in enumerate(origins):
+            fit_at = _fit_at(seen, self.needs[track.frequency])
+            # The compiled code keeps what it is given: copies, so that nothing of ours can change.
+            if model is None or fit_at != fitted_at:
+                past = track.values[:fit_at][-_LONGEST:].copy()
+                fitted_at, model = fit_at, self.method().fit(past)
+            newest = track.values[:seen][-_LONGEST:].copy()
+            paths[row] = model.forward(y=newest, h=horizon)["mean"]
+        return around(paths, track, origins)
 
-        # season_length=1: a deseasonalised price series mostly loses its last moves.
-        model = DynamicOptimizedTheta(season_length=1)
-        # A copy: the compiled code takes what it is given.
-        path = model.forecast(y=np.array(log_values), h=horizon)["mean"]
-        return around(np.asarray(path, dtype=np.float64), log_values, frequency)
+
+def _fit_at(seen: int, first: int) -> int:
+    """The newest origin of a fixed grid, so that an answer never depends on which others are asked."""
+    at = first
+    while round(at * _GROWTH_BETWEEN_FITS) <= seen:
+        at = max(at + 1, round(at * _GROWTH_BETWEEN_FITS))
+    return min(at, seen)
+
+
+# season_length=1 throughout: a deseasonalised price series mostly loses its last moves.
+def _theta() -> Any:
+    from statsforecast.models import DynamicOptimizedTheta
+
+    return DynamicOptimizedTheta(season_length=1)
+
+
+def _ets() -> Any:
+    from statsforecast.models import AutoETS
+
+    return AutoETS(season_length=1)
+
+
+def _arima() -> Any:
+    from statsforecast.models import AutoARIMA
+
+    return AutoARIMA(season_length=1, seasonal=False)
+
+
+THETA = Statistical("theta", "Theta", _theta)
+ETS = Statistical("ets", "AutoETS", _ets)
+ARIMA = Statistical("arima", "AutoARIMA", _arima)

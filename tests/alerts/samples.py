@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from alerts.degraded import ModelDegraded
 from alerts.lifecycle import Decision, decide
 from alerts.messages import Message, root_message, transition_reply
 from alerts.rules import (
@@ -22,6 +23,7 @@ from tests.builders import (
     exports_known_on,
     make_forecast,
     make_projection,
+    make_scorecard,
     make_source,
 )
 
@@ -51,6 +53,7 @@ DROP = VolumeDrop(
     options=RuleOptions(advice="Ask suppliers for the licence status of each shipment."),
 )
 STALE = StaleSource(name="source-is-stale")
+DEGRADED = ModelDegraded(name="model-degraded", series=("dy_oxide",))
 
 
 def judge(rule, situation: Situation) -> Reading:
@@ -150,6 +153,18 @@ def samples() -> dict[str, Message]:
         "shortfall_scenario": opened(
             replace(SHORTFALL, scenario="licence-freeze"),
             Situation(NOW, projections={("world-ndfeb", "licence-freeze"): freeze}),
+        ),
+        "model_degraded": opened(
+            DEGRADED,
+            Situation(
+                NOW,
+                scorecards={
+                    "dy_oxide": make_scorecard(
+                        (0.94,) * 8 + (1.1, 1.3, 0.9, 1.2, 1.4, 1.6, 1.1, 1.2),
+                        (0.8,) * 8 + (0.6, 0.5, 0.8, 0.3, 0.5, 0.2, 0.7, 0.5),
+                    )
+                },
+            ),
         ),
         "stale_source": opened(STALE, Situation(NOW, sources={"prices": make_source(60)})),
     }

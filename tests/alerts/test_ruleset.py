@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from alerts.degraded import ModelDegraded
 from alerts.errors import RuleFileError
-from alerts.rules import PriceSpike, Severity, Shortfall, StaleSource, VolumeDrop
+from alerts.rules import Limit, PriceSpike, Severity, Shortfall, StaleSource, VolumeDrop
 from alerts.ruleset import Ruleset, load_ruleset
 
 DEFAULTS = Path(__file__).parents[2] / "flows" / "reference" / "rules.toml"
@@ -42,7 +43,7 @@ def defaults() -> str:
 def test_the_default_rules_load_and_have_the_documented_limits():
     ruleset = load(defaults())
 
-    spike, shortfall, world, drop, stale = ruleset.rules
+    spike, shortfall, world, drop, stale, degraded = ruleset.rules
     assert isinstance(spike, PriceSpike)
     assert spike.series == ("nd_oxide", "dy_oxide", "tb_oxide")
     assert [(x.severity, x.enter, x.exit) for x in spike.limits] == [
@@ -65,7 +66,34 @@ def test_the_default_rules_load_and_have_the_documented_limits():
     assert drop.options.cooldown == timedelta(days=30)
     assert isinstance(stale, StaleSource)
     assert stale.options.route == "operators"
+    assert isinstance(degraded, ModelDegraded)
+    assert (degraded.series, degraded.cutoffs) == (("nd_oxide", "dy_oxide", "tb_oxide"), 8)
+    assert (degraded.crps, degraded.held) == (
+        Limit(Severity.WARNING, 1.15, 1.05),
+        Limit(Severity.WARNING, 0.55, 0.65),
+    )
+    assert degraded.options.route == "operators"
     assert ruleset.routes["buyers"].channel == "#magnet-supply"
+
+
+def test_a_bare_rule_on_models_has_the_documented_limits_and_watches_every_series():
+    (rule,) = load(
+        "[routes.operators]\nchannel = '#ops'\n[rules.x]\ntype = 'model_degraded'\n"
+    ).rules
+
+    assert rule == ModelDegraded("x")
+
+
+def test_the_severity_of_a_rule_on_models_is_that_of_both_its_limits():
+    (rule,) = load(
+        "[routes.operators]\nchannel = '#ops'\n"
+        "[rules.x]\ntype = 'model_degraded'\nseverity = 'critical'\n"
+        "held = { enter = 0.4, exit = 0.5 }\n"
+    ).rules
+
+    assert isinstance(rule, ModelDegraded)
+    assert rule.crps == Limit(Severity.CRITICAL, 1.15, 1.05)
+    assert rule.held == Limit(Severity.CRITICAL, 0.4, 0.5)
 
 
 def test_a_later_table_without_type_changes_only_what_it_names():
@@ -144,7 +172,7 @@ def test_the_version_changes_with_limits_subjects_and_routes_only():
             "[rules.x]\ntype = 'price_spik'\n",
             "rules.x.type (line 2)",
             "unknown rule type 'price_spik' (did you mean 'price_spike'?); "
-            "types: price_spike, shortfall, stale_source, volume_drop",
+            "types: model_degraded, price_spike, shortfall, stale_source, volume_drop",
             id="unknown type",
         ),
         pytest.param(
@@ -303,6 +331,24 @@ def test_the_version_changes_with_limits_subjects_and_routes_only():
             "rules.x.severity",
             "unknown severity 'critcal' (did you mean 'critical'?)",
             id="unknown severity",
+        ),
+        pytest.param(
+            "[rules.x]\ntype = 'model_degraded'\ncrps = { enter = 1.0, exit = 1.1 }\n",
+            "rules.x.crps.exit (line 3)",
+            "1.1 must be below `enter` (1)",
+            id="an error clears below",
+        ),
+        pytest.param(
+            "[rules.x]\ntype = 'model_degraded'\nheld = { enter = 0.6, exit = 0.5 }\n",
+            "rules.x.held.exit (line 3)",
+            "0.5 must be above `enter` (0.6)",
+            id="a share held clears above",
+        ),
+        pytest.param(
+            "[rules.x]\ntype = 'model_degraded'\nhold = 0.5\n",
+            "rules.x.hold (line 3)",
+            "unknown key (did you mean 'held'?)",
+            id="a misspelt limit",
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -140,6 +141,8 @@ def test_a_database_that_cannot_be_opened_ends_with_5(tmp_path, monkeypatch, cap
     [
         pytest.param(["run", "--as-of", "21.6.2025"], id="a day in another order"),
         pytest.param(["backtest", "--horizon", "0"], id="no horizon"),
+        pytest.param(["backtest", "--events", "--rise", "25%"], id="a rise that is no number"),
+        pytest.param(["backtest", "--events", "--rise", "-0.1"], id="a fall"),
         pytest.param(["alerts"], id="no action"),
         pytest.param(["predict"], id="no such command"),
     ],
@@ -320,8 +323,33 @@ def test_a_backtest_reads_anyones_panel_and_writes_every_forecast(tmp_path, caps
         found["models"]["random_walk"]
     )
     assert "share" in found["champion"]
+    assert "events" not in found
     header = (tmp_path / "rows.csv").read_text().splitlines()[0]
     assert header == "unique_id,cutoff,model,ds,step,y,q025,q10,q25,q50,q75,q90,q975"
+
+
+def test_a_backtest_judges_probabilities_of_a_rise_when_asked(tmp_path, capsys):
+    rows = ["unique_id,ds,y", "short,2020-01-01,1"]
+    for name in ("one", "two"):
+        rows += [
+            f"{name},{2005 + n // 12}-{n % 12 + 1:02d}-01,{100 + 30 * math.sin(n / 5 + len(rows))}"
+            for n in range(150)
+        ]
+    (tmp_path / "panel.csv").write_text("\ufeff" + "\n".join(rows), encoding="utf-8")
+    arguments = ["backtest", "--panel", "panel.csv", "--models", "random_walk", "--events"]
+    assert cli.main([*arguments, "--rise", "0.1", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""  # no progress bar where nobody watches
+    found = json.loads(printed.out)
+    assert set(found["events"]) == {"base_rate", "auc", "brier", "brier_skill", "n"}
+    assert found["events"]["n"] == found["cutoffs"]
+    assert found["refused"] == {"short": "1 observations, 12 needed"}
+    assert "left_out" not in found
+    assert cli.main(arguments) == 0
+    told = capsys.readouterr().out
+    assert "rises of 25 %: base rate" in told
+    assert "said" in told
+    assert "came" in told
 
 
 @pytest.mark.parametrize(

@@ -656,7 +656,7 @@ def test_schedules_sleep_during_once_and_live_is_what_the_command_says(is_on):
     ids = deploy(client, entries, flows, schedules_active=is_on, live=is_on)
     assert ids[PULSE] == "id of pulse"
     schedules = [one for made in client.created for one in made["schedules"]]
-    assert len(schedules) == 5
+    assert len(schedules) == 6
     assert {one.active for one in schedules} == {is_on}
     live = [made["parameters"]["live"] for made in client.created if "live" in made["parameters"]]
     assert live == [is_on] * 4
@@ -676,7 +676,7 @@ def test_a_run_on_a_server_of_the_users_leaves_its_deployments_alone(home, said,
     )
     assert code == 0
     assert [one.ui_url for one in shown] == ["https://prefect.example.org/runs/flow-run/r-1"]
-    assert "9 deployments there (7 of them new)" in said[0]
+    assert "10 deployments there (8 of them new)" in said[0]
     # The run says --live itself; the deployments say what prefect.yaml says, for production.
     assert client.requested == [(f"id of {PULSE}, as it was", {"as_of": None, "live": live})]
     made = {one["name"]: one for one in client.created}

@@ -37,7 +37,7 @@ ORDER = [
 
 
 def test_every_flow_has_a_deployment_of_its_name():
-    assert sorted(entry["name"] for entry in DEPLOYMENTS) == sorted([*ORDER, "pulse"])
+    assert sorted(entry["name"] for entry in DEPLOYMENTS) == sorted([*ORDER, "backtest", "pulse"])
     names = [load_flow_from_entrypoint(entry["entrypoint"]).name for entry in DEPLOYMENTS]
     assert names == [entry["name"] for entry in DEPLOYMENTS]
     assert PULSE in {f"{name}/{name}" for name in names}
@@ -90,6 +90,7 @@ def test_the_fixed_hours_are_those_that_people_were_told():
     }
     assert told["ingest-prices"] == [("30 18 * * 1-5", "Asia/Shanghai")]
     assert told["pulse"] == [("0 8 * * *", "Asia/Kolkata")]
+    assert told["backtest"] == [("0 3 * * 0", "Asia/Kolkata")]
     assert told["deliver-alerts"] == [("*/5 * * * *", "Asia/Kolkata")]
     assert {"forecast", "project-market", "raise-alerts", "write-outlook"}.isdisjoint(told)
 
@@ -107,7 +108,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         noted.append(f"ingest {kind} {sources[0]}")
         return steps.IngestReport((steps.SourceReport(sources[0], read=3, new=3),))
 
-    def forecast(_service: Any, _moment: Any, _series: Any, run_id: str) -> Any:
+    def forecast(_service: Any, _moment: Any, _series: Any, run_id: str, **_engine: Any) -> Any:
         noted.append(f"forecast {run_id}")
         return steps.ForecastReport(())
 
@@ -318,9 +319,12 @@ def test_scores_name_the_yardstick_they_are_measured_against():
     page = artifacts.forecast_page(
         make_forecast(scores=(Score("theta", 24, 0.97, 0.98, 0.8, 0.95),)), lambda _: b"png"
     )
-    assert "| model | past cutoffs | CRPS against Gaussian walk | 80 % interval held |" in (
-        page.markdown.splitlines()
-    )
+    lines = page.markdown.splitlines()
+    assert (
+        "| model | past cutoffs | CRPS against Gaussian walk | 50 % interval held | 80 % | 95 % |"
+    ) in lines
+    # What a stored score of an older version does not know is not made up.
+    assert "| theta | 24 | 0.97 | – | 80 % | 95 % |" in lines
 
 
 def test_a_picture_that_would_slow_the_ui_is_left_out_and_said_so():

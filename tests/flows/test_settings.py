@@ -194,3 +194,57 @@ def test_a_key_in_a_settings_file_is_refused_without_being_repeated(tmp_path, te
     with pytest.raises(SettingsError, match="belongs in the environment") as caught:
         load_settings({}, file)
     assert "hunter2" not in str(caught.value)
+
+
+# --- engines ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("engine", "scheduler"),
+    [
+        ("local", ""),
+        ("dask", ""),
+        ("DASK", ""),
+        ("dask://scheduler:8786", "scheduler:8786"),
+        ("dask://10.0.0.7:8786/", "10.0.0.7:8786"),
+        ("dask://[::1]:8786", "[::1]:8786"),
+    ],
+)
+def test_an_engine_is_this_machine_a_local_cluster_or_a_scheduler(engine, scheduler):
+    settings = load_settings({"LODESTONE_ENGINE": engine})
+    assert settings.engine == engine.lower()
+    assert settings.dask_scheduler == scheduler
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "spark",
+        "dask://",
+        "dask://scheduler",
+        "dask://:8786",
+        "dask://scheduler:port",
+        "dask://scheduler:0",
+        "dask://scheduler:99999",
+        "dask://user:secret@scheduler:8786",
+        "dask://scheduler:8786/path",
+        "tcp://scheduler:8786",
+        "dask://sched uler:8786",
+        "dask://[::1:8786",
+    ],
+)
+def test_any_other_engine_is_refused_with_what_is_allowed(engine):
+    with pytest.raises(SettingsError, match=r"LODESTONE_ENGINE.*dask://host:port") as caught:
+        load_settings({"LODESTONE_ENGINE": engine})
+    assert "secret" not in str(caught.value)
+
+
+def test_lanes_are_the_workers_asked_for_or_one_a_core():
+    assert load_settings({"LODESTONE_WORKERS": "3"}).lanes == 3
+    assert load_settings({}).lanes >= 1
+
+
+@pytest.mark.parametrize("workers", ["-1", "257", "two"])
+def test_a_number_of_workers_that_can_not_be_is_refused_by_name(workers):
+    with pytest.raises(SettingsError, match="LODESTONE_WORKERS"):
+        load_settings({"LODESTONE_WORKERS": workers})

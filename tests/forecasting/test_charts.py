@@ -4,15 +4,17 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pytest
 
-from forecasting.charts import balance_fan, price_fan, volume_bars
+from forecasting.charts import balance_fan, price_fan, score_panels, volume_bars
 from forecasting.results import (
     Interval,
     MarketMonth,
     MarketProjection,
     ObservedPoint,
     ObservedSeries,
+    Score,
     SeriesForecast,
 )
+from tests.builders import make_scorecard
 
 KNOWN = datetime(2025, 6, 21, tzinfo=UTC)
 
@@ -138,3 +140,24 @@ def test_volumes_are_drawn_with_their_limit():
 def test_volumes_without_a_point_are_refused():
     with pytest.raises(ValueError, match="cn_magnet_exports: no volumes to draw"):
         volume_bars(make_volumes([]), trailing_mean=1, limit_share=0.6)
+
+
+def test_scores_are_drawn_whatever_is_known_of_them():
+    card = make_scorecard()
+    assert_fits_a_phone(score_panels(card))
+    assert_fits_a_phone(score_panels(replace(card, checks=card.checks[:1])))
+    unknown = Score("theta", 4, 0.9, 0.9, 0.8, 0.95)  # of an older version: no 50 % interval
+    assert_fits_a_phone(score_panels(replace(card, scores=(unknown,))))
+    assert_fits_a_phone(score_panels(replace(card, scores=(), checks=(), pit_share=())))
+
+
+def test_a_picture_of_scores_shows_what_changed():
+    card = make_scorecard()
+    pictures = {
+        score_panels(card),
+        score_panels(card, newest=4),
+        score_panels(replace(card, model="gaussian_walk")),
+        score_panels(replace(card, pit_share=(0.3, *card.pit_share[1:]))),
+        score_panels(make_scorecard((0.9,) * 15 + (2.0,))),
+    }
+    assert len(pictures) == 5

@@ -46,7 +46,7 @@ def make_forecast(**changes: object) -> SeriesForecast:
         paths=tuple((single(200 + n / 7), single(210 + n / 3)) for n in range(50)),
         model="random_walk",
         reason="Random walk speaks for dy_oxide by default.",
-        scores=(Score("random_walk", 24, 1.0, 1.0, 0.79, float("inf")),),
+        scores=(Score("random_walk", 24, 1.0, 1.0, 0.79, float("inf"), 0.51, 2.3, -0.04),),
         observations=160,
         vintage=NOON - timedelta(days=3),
     )

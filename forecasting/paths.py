@@ -1,0 +1,54 @@
+"""Sample paths that agree with quantiles and move from step to step as the series did."""
+
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy as np
+
+from forecasting.intervals import NORMAL_SCORES
+from forecasting.series import Floats
+
+_BLOCK = 6  # periods that a resampled stretch of history keeps together, on average
+
+
+def sample_paths(quantiles: Floats, values: Floats, n_paths: int, seed: int) -> Floats:
+    """Equally likely paths (path x step) with exactly these quantiles at every step.
+
+    Which low goes with which low from step to step is taken from history: stretches of past changes
+    are strung together, and only their ranks are kept.
+    """
+    draw = np.random.default_rng(seed)
+    horizon = quantiles.shape[0]
+    changes = np.diff(values)
+    starts = draw.integers(0, changes.size, size=(n_paths, horizon))
+    is_new = draw.random((n_paths, horizon)) < 1 / _BLOCK
+    picked = np.empty((n_paths, horizon), dtype=np.int64)
+    picked[:, 0] = starts[:, 0]
+    for step in range(1, horizon):
+        follow = (picked[:, step - 1] + 1) % changes.size
+        picked[:, step] = np.where(is_new[:, step], starts[:, step], follow)
+    walks = np.cumsum(changes[picked], axis=1)
+    # Equal walks (sticky prices, few observations) are ranked by lot, not by their number.
+    lots = draw.random((n_paths, horizon))
+    scores = _normal_scores(n_paths)
+    paths = np.empty((n_paths, horizon))
+    for step in range(horizon):
+        order = np.lexsort((lots[:, step], walks[:, step]))
+        paths[order, step] = _quantile_function(quantiles[step], scores)
+    return paths
+
+
+@lru_cache(maxsize=4)
+def _normal_scores(count: int) -> Floats:
+    normal = NormalDist()
+    return np.asarray([normal.inv_cdf((rank + 0.5) / count) for rank in range(count)])
+
+
+def _quantile_function(quantiles: Floats, scores: Floats) -> Floats:
+    """Straight lines between the known levels on a normal scale, the outer lines continued."""
+    inner = np.interp(scores, NORMAL_SCORES, quantiles)
+    low = (quantiles[1] - quantiles[0]) / (NORMAL_SCORES[1] - NORMAL_SCORES[0])
+    high = (quantiles[-1] - quantiles[-2]) / (NORMAL_SCORES[-1] - NORMAL_SCORES[-2])
+    inner += np.minimum(scores - NORMAL_SCORES[0], 0.0) * low
+    inner += np.maximum(scores - NORMAL_SCORES[-1], 0.0) * high
+    return np.asarray(inner, dtype=np.float64)

@@ -1,0 +1,154 @@
+"""flows/policy.py: which government decision concerns which price, and from which day."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from flows.catalog import load_catalog
+from flows.errors import CatalogError
+from flows.policy import (
+    HEAVY,
+    RARE_EARTHS,
+    elements_named,
+    elements_priced,
+    read_policy_decisions,
+)
+from forecasting.series import PolicyEvent
+
+HEADER = "date,end_date,date_precision,direction,materials\n"
+
+
+def written(folder, *rows: str, header: str = HEADER):
+    file = folder / "policy_events.csv"
+    file.write_text(header + "".join(f"{row}\n" for row in rows), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("materials", "elements"),
+    [
+        ("all REE", RARE_EARTHS),
+        ("REE, W, Mo", RARE_EARTHS),
+        ("REE/magnets", RARE_EARTHS),
+        ("REE incl.", RARE_EARTHS),
+        ("heavy REE", HEAVY),
+        ("Dy, Tb", {"Dy", "Tb"}),
+        ("NdPr", {"Nd", "Pr"}),
+        ("Ho,Er,Tm,Eu,Yb + tech + 0.1% rule", {"Ho", "Er", "Tm", "Eu", "Yb"}),
+        ("Sm,Gd,Tb,Dy,Lu,Sc,Y", {"Sm", "Gd", "Tb", "Dy", "Lu", "Sc", "Y"}),
+        ("NdFeB", set()),
+        ("magnets", set()),
+        ("Ga, Ge", set()),
+        ("critical minerals", set()),
+        ("dual-use", set()),
+    ],
+)
+def test_materials_name_elements_by_symbol_or_as_a_group(materials, elements):
+    assert elements_named(materials) == elements
+
+
+@pytest.mark.parametrize(
+    ("series", "elements"),
+    [
+        ("dy_oxide", {"Dy"}),
+        ("nd_oxide_month_mean", {"Nd"}),
+        ("ndpr_oxide_year", {"Nd", "Pr"}),
+        ("y_oxide", {"Y"}),
+        ("yb_metal", {"Yb"}),
+        ("eu_carbon", set()),
+        ("mine_output_world", set()),
+        ("cn_magnet_exports", set()),
+        ("dyed_oxide", set()),
+    ],
+)
+def test_the_name_of_a_price_says_its_elements(series, elements):
+    assert elements_priced(series) == elements
+
+
+def test_a_date_that_is_known_to_the_month_counts_from_its_last_day(tmp_path):
+    file = written(
+        tmp_path,
+        "2024-02-10,,month,tighten,all REE",
+        "2025-06-11,,week,loosen,Dy",
+        "2025-04-04,,day,tighten,Dy",
+        "2025-04-05,,,tighten,Dy",
+    )
+    assert [one.on for one in read_policy_decisions(file)] == [
+        date(2024, 2, 29),
+        date(2025, 4, 4),
+        date(2025, 4, 5),
+        date(2025, 6, 15),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("2025-13-04,,day,tighten,Dy", "row 3: date: '2025-13-04' is no date"),
+        (",,day,tighten,Dy", "row 3: date: '' is no date"),
+        ("2025-04-04,,day,ease,Dy", "row 3: direction: 'ease' is not one of tighten, loosen"),
+        ("2025-04-04,,day,,Dy", "row 3: direction: '' is not one of"),
+        ("2025-04-04,,year,tighten,Dy", "row 3: date_precision: 'year' is not one of day"),
+        ("2025-04-04,,day,tighten,", "row 3: materials: is empty"),
+        ("2025-04-04,,day,tighten,Dy,Tb", "row 3: more fields than the header"),
+        ("2025-04-04", "row 3: direction: '' is not one of"),
+    ],
+)
+def test_a_row_that_can_not_be_used_is_named_with_file_row_and_field(tmp_path, row, says):
+    file = written(tmp_path, "2025-01-01,,day,neutral,Dy", row)
+    with pytest.raises(CatalogError) as caught:
+        read_policy_decisions(file)
+    assert f"policy_events.csv: {says}" in str(caught.value)
+
+
+def test_a_missing_column_and_a_file_that_is_no_text_are_named(tmp_path):
+    with pytest.raises(CatalogError, match=r"policy_events\.csv: the column direction is missing"):
+        read_policy_decisions(written(tmp_path, header="date,date_precision,materials\n"))
+    file = tmp_path / "policy_events.csv"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CatalogError, match=r"policy_events\.csv: can't be read"):
+        read_policy_decisions(file)
+
+
+def own_catalog(folder):
+    written(
+        folder,
+        "2025-04-04,,day,tighten,Dy",
+        "2025-05-01,,day,loosen,all REE",
+        "2025-05-02,,day,neutral,Dy",
+        "2025-05-03,,day,unknown,Dy",
+        "2025-05-04,,day,tighten,Tb",
+    )
+    return load_catalog(snapshot_dir=folder)
+
+
+def test_a_series_gets_the_decisions_that_push_its_price_and_no_others(tmp_path):
+    events = own_catalog(tmp_path).policy_events("dy_oxide", datetime(2026, 1, 1, tzinfo=UTC))
+    assert events == (
+        PolicyEvent(date(2025, 4, 4), is_tightening=True),
+        PolicyEvent(date(2025, 5, 1), is_tightening=False),
+    )
+
+
+def test_a_decision_is_not_known_before_its_day(tmp_path):
+    catalog = own_catalog(tmp_path)
+    assert not catalog.policy_events("dy_oxide", datetime(2025, 4, 3, 23, 59, 59, tzinfo=UTC))
+    assert len(catalog.policy_events("dy_oxide", datetime(2025, 4, 4, tzinfo=UTC))) == 1
+
+
+def test_what_is_no_price_of_a_rare_earth_has_no_policy_events(tmp_path):
+    catalog = own_catalog(tmp_path)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert {name for name in catalog.series if catalog.policy_events(name, now)} == {
+        name for name, entry in catalog.series.items() if entry.kind == "price" and "_oxide" in name
+    }
+
+
+def test_the_licences_of_april_2025_concern_dysprosium_and_terbium_but_not_neodymium():
+    catalog = load_catalog()
+    now = datetime(2025, 6, 21, tzinfo=UTC)
+    licences = PolicyEvent(date(2025, 4, 4), is_tightening=True)
+    told = {
+        name: licences in catalog.policy_events(f"{name}_oxide", now) for name in ("dy", "tb", "nd")
+    }
+    assert told == {"dy": True, "tb": True, "nd": False}
