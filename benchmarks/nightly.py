@@ -92,8 +92,10 @@ def forecast_all(histories: Sequence[History], options: ForecastOptions) -> list
 
 def fingerprint(forecast: SeriesForecast) -> str:
     """Equal for forecasts that are equal to the last digit."""
-    content = (forecast.forecast_id, forecast.model, forecast.quantiles, forecast.paths)
-    return hashlib.sha256(repr(content).encode()).hexdigest()
+    digest = hashlib.sha256(f"{forecast.forecast_id} {forecast.model}".encode())
+    for numbers in (forecast.quantiles, forecast.paths):
+        digest.update(np.asarray(numbers).tobytes())
+    return digest.hexdigest()
 
 
 def night(

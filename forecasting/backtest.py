@@ -77,10 +77,13 @@ class Rolling:
         """CRPS before calibration at every origin, on its own scale; NaN where nothing is known."""
         return _row_means(crps_from_quantiles(self.raw[model], self.outcomes))
 
-    def calibrated(self, model: str, asked: Sequence[int]) -> Floats:
-        """Quantiles (asked x step x level) at these origins, with the past errors known there."""
+    def calibrated(self, model: str, asked: Sequence[int], steps: int | None = None) -> Floats:
+        """Quantiles (asked x step x level) at these origins, with the past errors known there.
+
+        `steps` limits them, and the errors they learn from, to the first so many (default all).
+        """
         positions = [self.origins.index(seen) for seen in asked]
-        raw = self.raw[model]
+        raw = self.raw[model][:, :steps]
         quantiles = raw[positions].copy()
         spoken = np.flatnonzero(~np.isnan(raw).any(axis=(1, 2)))
         able = [row for row, at in enumerate(positions) if at in spoken]
@@ -88,7 +91,7 @@ class Rolling:
         if able and model != YARDSTICK:
             quantiles[able] = conformal(
                 raw[spoken],
-                self.outcomes[spoken],
+                self.outcomes[spoken, :steps],
                 [self.origins[row] for row in spoken],
                 [int(np.searchsorted(spoken, positions[row])) for row in able],
                 error_half_life(self.history.frequency),
@@ -286,7 +289,7 @@ def evaluate(rolling: Rolling, scored: Collection[int], horizon: int) -> Backtes
     scales = {seen: rolling.scales[rolling.origins.index(seen)] for seen in scored}
     quantiles = {}
     for name in rolling.raw:
-        found = rolling.calibrated(name, scored)[:, :horizon]
+        found = rolling.calibrated(name, scored, horizon)
         quantiles[name] = np.asarray(
             [scales[seen].back(own) for seen, own in zip(scored, found, strict=True)]
         ).reshape(-1, horizon, len(QUANTILE_LEVELS))

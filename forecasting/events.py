@@ -10,6 +10,7 @@ import numpy as np
 
 from forecasting.backtest import origins_of
 from forecasting.metrics import ReliabilityBin, auc, brier, brier_skill, reliability
+from forecasting.recency import mean_so_far
 from forecasting.series import MIN_OBSERVATIONS, Floats, History
 
 PATHS = 1000
@@ -172,8 +173,8 @@ def _motion(logs: Floats, horizon: int) -> _Motion:
     changes = np.diff(logs, prepend=logs[:1])
     squares = changes[1:] ** 2
     count = np.arange(1, squares.size + 1)
-    fast = _averaged(squares, _FAST, is_normalised=True)
-    slow = _averaged(squares, _SLOW, is_normalised=True)
+    fast = mean_so_far(squares, _FAST)
+    slow = mean_so_far(squares, _SLOW)
     long_run = np.cumsum(squares) / count
     sd = np.sqrt(_FAST_WEIGHT * fast + (1 - _FAST_WEIGHT) * long_run)
     before = np.concatenate([[0.0], sd])[:-1]
@@ -197,21 +198,8 @@ def _motion(logs: Floats, horizon: int) -> _Motion:
     def led(values: Floats) -> Floats:
         return np.concatenate([[0.0], values])
 
-    trend = _averaged(shocks, _TREND_HALF_LIFE, is_normalised=False)
+    trend = mean_so_far(shocks, _TREND_HALF_LIFE, is_normalised=False)
     return _Motion(led(fast), led(long_run), led(shocks), led(trend), momentum, led(unrest))
-
-
-def _averaged(values: Floats, half_life: float, *, is_normalised: bool) -> Floats:
-    """Exponentially weighted mean up to each position; not normalised, it starts from zero."""
-    keep = 0.5 ** (1 / half_life)
-    mean = 0.0
-    means = np.empty(values.size)
-    for at, value in enumerate(values.tolist()):
-        mean = keep * mean + (1 - keep) * value
-        means[at] = mean
-    if is_normalised:
-        means /= 1 - keep ** np.arange(1, values.size + 1)
-    return means
 
 
 def _share_of_paths(motion: _Motion, seen: int, draws: _Draws, rise: float) -> float:

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from forecasting.results import MEDIAN, QUANTILE_LEVELS
 from forecasting.series import Floats
@@ -34,11 +32,6 @@ _PAIRS = tuple((low, len(QUANTILE_LEVELS) - 1 - low) for low in range(MEDIAN))
 def error_half_life(frequency: str) -> float:
     """Periods after which a past error counts half."""
     return _YEARLY_ERROR_HALF_LIFE if frequency == "year" else ERROR_HALF_LIFE
-
-
-def recency_weights(ages: npt.NDArray[np.floating[Any]], half_life: float) -> Floats:
-    """Weight of something `ages` periods old; today weighs 1."""
-    return np.asarray(0.5 ** (ages / half_life), dtype=np.float64)
 
 
 def row_quantiles(sample: Floats, weights: Floats) -> tuple[Floats, Floats]:

@@ -28,14 +28,16 @@ def sample_paths(quantiles: Floats, values: Floats, n_paths: int, seed: int) -> 
         follow = (picked[:, step - 1] + 1) % changes.size
         picked[:, step] = np.where(is_new[:, step], starts[:, step], follow)
     walks = np.cumsum(changes[picked], axis=1)
-    # Equal walks (sticky prices, few observations) are ranked by lot, not by their number.
+    # Equal walks (sticky prices, few observations) are ranked by lot, not by their number: lots weigh too
+    # little to change the order of any others.
     lots = draw.random((n_paths, horizon))
+    ranked = walks + lots * (1e-9 * max(float(np.abs(walks).max()), 1e-300))
+    order = np.argsort(ranked.T, axis=1)
     scores = _normal_scores(n_paths)
-    paths = np.empty((n_paths, horizon))
-    for step in range(horizon):
-        order = np.lexsort((lots[:, step], walks[:, step]))
-        paths[order, step] = _quantile_function(quantiles[step], scores)
-    return paths
+    rising = np.stack([_quantile_function(row, scores) for row in quantiles])
+    paths = np.empty((horizon, n_paths))
+    np.put_along_axis(paths, order, rising, axis=1)
+    return paths.T
 
 
 @lru_cache(maxsize=4)

@@ -34,8 +34,10 @@ CUTOFFS = 16
 """Past cutoffs that every model is tested at, if the history is long enough."""
 
 _LESSONS = 8  # cutoffs before the first one that only teach intervals
-_HEATS = 2  # a rival races at every second cutoff first
-_HEAT_MARGIN = MARGIN / 2  # and is dropped unless it leads by so much there
+_HEATS = (
+    3  # a rival races at every third cutoff first, and is dropped unless it leads by the margin
+)
+_LEAST_HEATS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +90,19 @@ def pick(result: BacktestResult, until: int | None = None, without: Collection[s
         if model not in (INCUMBENT, YARDSTICK)
     }
     able = {model: found for model, found in tested.items() if found.cutoffs >= MIN_CUTOFFS}
-    if not able:
-        return Pick(INCUMBENT, int((~np.isnan(place)).sum()), "", float("-inf"))
     kin = [model for model in KIN if model in able and able[model].gain > 0]
     speaks = kin[0] if kin else INCUMBENT
-    best = max(able, key=lambda model: able[model].gain)
+    best = max(able, key=lambda model: able[model].gain, default=speaks)
     if best != speaks and best not in without:
         lead = _comparison(crps[best], crps[speaks], overlap)
         if lead.cutoffs >= MIN_CUTOFFS and lead.gain > MARGIN and lead.errors_apart >= SURE:
             speaks = best
-    shown = speaks if speaks != INCUMBENT else best
-    return Pick(speaks, able[shown].cutoffs, shown, able[shown].gain)
+    if speaks != INCUMBENT:
+        return Pick(speaks, able[speaks].cutoffs, speaks, able[speaks].gain)
+    shown = {model: found for model, found in tested.items() if found.cutoffs >= _LEAST_HEATS}
+    rival = max(shown, key=lambda model: shown[model].gain, default="")
+    gain = shown[rival].gain if rival else float("-inf")
+    return Pick(INCUMBENT, int((~np.isnan(place)).sum()), rival, gain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,8 +286,8 @@ def _tested(
 ) -> _Tested:
     """Every model at the cutoffs of the series' plan and now.
 
-    `in_heats` a rival is tested at every second cutoff first, and at the others only if it was ahead of
-    the random walk there.
+    `in_heats` a rival is tested at every third cutoff first, and at the others only if it led the random
+    walk by the margin there.
     """
     models = models_named((YARDSTICK, INCUMBENT, *model_names))
     plan = plan_for(history)
@@ -295,7 +299,7 @@ def _tested(
     heats = scored[::-1][::_HEATS][::-1]
     walks = [model for model in models if model.name in (YARDSTICK, INCUMBENT, *KIN)]
     rivals = [model for model in models if model not in walks]
-    is_raced = in_heats and len(heats) >= MIN_CUTOFFS
+    is_raced = in_heats and len(heats) >= _LEAST_HEATS
     first = walks if is_raced else list(models)
     rolling = roll(history, first, (*origins, now), max(horizon, plan.horizon))
     dropped: frozenset[str] = frozenset()
@@ -306,7 +310,7 @@ def _tested(
         finalists = [
             model
             for model in rivals
-            if _comparison(rolling.raw_crps(model.name)[rows], place, 1.0).gain > _HEAT_MARGIN
+            if _comparison(rolling.raw_crps(model.name)[rows], place, 1.0).gain > MARGIN
         ]
         dropped = frozenset(model.name for model in rivals if model not in finalists)
         rolling = rolling.with_models(finalists, at={*scored, now})

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from forecasting.intervals import recency_weights
 from forecasting.models.walks import around, today
+from forecasting.recency import recency_weights
 from forecasting.series import MIN_OBSERVATIONS, Floats, Track
 
 SEASON: Mapping[str, int] = {"day": 5, "week": 52, "month": 12}

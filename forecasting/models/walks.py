@@ -5,15 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import lfilter
 
 from forecasting.intervals import (
     NORMAL_SCORES,
-    recency_weights,
     row_quantiles,
     student_scores,
 )
 from forecasting.models.role import once
+from forecasting.recency import mean_so_far, recency_weights
 from forecasting.results import MEDIAN
 from forecasting.series import MIN_OBSERVATIONS, Floats, Track
 
@@ -148,16 +147,8 @@ def empirical_offsets(track: Track, origins: Sequence[int], horizon: int) -> Flo
 def _variances(changes: Floats) -> tuple[Floats, Floats]:
     """Recent and long-run mean of squared changes, as known after each change."""
     squares = changes**2
-    recent = (_mean_so_far(squares, FAST) + _mean_so_far(squares, SLOW)) / 2
-    return recent, _mean_so_far(squares, HALF_LIFE)
-
-
-def _mean_so_far(values: Floats, half_life: float) -> Floats:
-    """Weighted mean of each value and those before it, halving every `half_life` steps."""
-    decay = 0.5 ** (1 / half_life)
-    total = lfilter([1.0], [1.0, -decay], values)
-    weight = lfilter([1.0], [1.0, -decay], np.ones(values.size))
-    return np.asarray(total / weight, dtype=np.float64)
+    recent = (mean_so_far(squares, FAST) + mean_so_far(squares, SLOW)) / 2
+    return recent, mean_so_far(squares, HALF_LIFE)
 
 
 def _offsets(
@@ -264,9 +255,9 @@ def _momentum(values: Floats, origins: Sequence[int], horizon: int) -> Floats:
     changes = np.diff(values)
     # Steadier than the spread's: a regression on units that jump would learn from the calmest days.
     squares = changes**2
-    sigma = np.sqrt((_mean_so_far(squares, SLOW) + _mean_so_far(squares, HALF_LIFE)) / 2)
+    sigma = np.sqrt((mean_so_far(squares, SLOW) + mean_so_far(squares, HALF_LIFE)) / 2)
     safe = np.where(sigma > 0, sigma, np.inf)
-    recent = _mean_so_far(changes, _MOMENTUM_HALF_LIFE)
+    recent = mean_so_far(changes, _MOMENTUM_HALF_LIFE)
     last, mean = (np.clip(x / safe, -_CLIP, _CLIP) for x in (changes, recent))
     weights = recency_weights(np.arange(changes.size - 1, -1, -1, dtype=np.float64), MEMORY)
     products = weights * np.stack(

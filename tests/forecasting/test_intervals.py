@@ -4,7 +4,6 @@ import pytest
 from forecasting.intervals import (
     NORMAL_SCORES,
     conformal,
-    recency_weights,
     row_quantiles,
 )
 from forecasting.metrics import coverage
@@ -136,7 +135,3 @@ def test_recent_values_move_a_weighted_quantile():
     assert recent[0, MEDIAN] == 1.0
     assert equal[0, MEDIAN] == 0.0
     assert size[0] == pytest.approx(5)
-
-
-def test_the_past_halves_with_its_half_life():
-    assert recency_weights(np.array([0.0, 4.0, 8.0]), 4.0).tolist() == [1.0, 0.5, 0.25]
