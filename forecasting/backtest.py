@@ -135,13 +135,19 @@ class BacktestResult:
     @cached_property
     def mean_crps(self) -> Mapping[str, Floats]:
         """CRPS of every model at every cutoff, mean over the steps with an outcome; NaN without any."""
-        return {model: _row_means(self.crps(model)) for model in self.quantiles}
+        return {model: _row_means(crps) for model, crps in self._crps.items()}
 
     def crps(self, model: str) -> Floats:
         """CRPS (cutoff x step), on logarithms for positive series; NaN where no outcome is known."""
-        return crps_from_quantiles(
-            self.measured(self.quantiles[model]), self.measured(self.outcomes)
-        )
+        return self._crps[model]
+
+    @cached_property
+    def _crps(self) -> Mapping[str, Floats]:
+        outcomes = self.measured(self.outcomes)
+        return {
+            model: crps_from_quantiles(self.measured(quantiles), outcomes)
+            for model, quantiles in self.quantiles.items()
+        }
 
     def error(self, model: str) -> Floats:
         """Median minus outcome (cutoff x step), on logarithms for positive series."""
@@ -280,19 +286,28 @@ def backtest(
     return evaluate(roll(history, models, origins, horizon), scored, horizon)
 
 
-def evaluate(rolling: Rolling, scored: Collection[int], horizon: int) -> BacktestResult:
-    """Calibrate at the scored origins and put the first `horizon` steps beside the outcomes, in their unit."""
+def evaluate(
+    rolling: Rolling, scored: Collection[int], horizon: int, as_said: Collection[str] = ()
+) -> BacktestResult:
+    """Calibrate at the scored origins and put the first `horizon` steps beside the outcomes, in their unit.
+
+    Models in `as_said` are not calibrated: too few of their past errors are known.
+    """
     history = rolling.history
     scored = tuple(scored)
+    rows = [rolling.origins.index(seen) for seen in scored]
     observed = np.where(history.is_filled, np.nan, history.values)
     outcomes = np.asarray([observed[seen : seen + horizon] for seen in scored]).reshape(-1, horizon)
-    scales = {seen: rolling.scales[rolling.origins.index(seen)] for seen in scored}
     quantiles = {}
-    for name in rolling.raw:
-        found = rolling.calibrated(name, scored, horizon)
-        quantiles[name] = np.asarray(
-            [scales[seen].back(own) for seen, own in zip(scored, found, strict=True)]
-        ).reshape(-1, horizon, len(QUANTILE_LEVELS))
+    for name, raw in rolling.raw.items():
+        if name in as_said:
+            found = raw[rows][:, :horizon]
+        else:
+            found = rolling.calibrated(name, scored, horizon)
+        quantiles[name] = found.reshape(-1, horizon, len(QUANTILE_LEVELS))
+        for scale in {rolling.scales[row] for row in rows}:
+            alike = [at for at, row in enumerate(rows) if rolling.scales[row] == scale]
+            quantiles[name][alike] = scale.back(quantiles[name][alike])
     scale = history.scale
     changes = np.abs(np.diff(scale.forward(history.values)))
     return BacktestResult(

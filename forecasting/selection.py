@@ -314,7 +314,8 @@ def _tested(
         ]
         dropped = frozenset(model.name for model in rivals if model not in finalists)
         rolling = rolling.with_models(finalists, at={*scored, now})
-    return _Tested(rolling, evaluate(rolling, scored, plan.horizon), dropped)
+    result = evaluate(rolling, scored, plan.horizon, as_said=dropped)
+    return _Tested(rolling, result, dropped)
 
 
 def _paths(history: History, quantiles: Floats, n_paths: int, seed: int) -> Floats:

@@ -226,7 +226,7 @@ def _grid(horizon: int) -> Steps:
     """Steps whose quantiles are computed: every one up to 3, then wider and wider apart."""
     steps = list(range(1, min(horizon, 3) + 1))
     while steps[-1] < horizon:
-        steps.append(min(horizon, round(steps[-1] * 1.5)))
+        steps.append(min(horizon, round(steps[-1] * 1.6)))
     return np.asarray(steps)
 
 
