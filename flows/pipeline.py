@@ -43,8 +43,6 @@ Kind = Literal["price", "trade", "reference"]
 _PULSE: ContextVar[str] = ContextVar("pulse", default="")
 SCHEDULER_PATIENCE_SECONDS = 15.0
 """How long a Dask scheduler may take to answer."""
-LONG_FROM = 50
-"""Series from which a run shows its progress in the UI."""
 PULSE_PATIENCE_SECONDS = 20.0
 """How long a pulse waits for Slack to allow the next message; the five-minute delivery sends the rest."""
 
@@ -325,7 +323,7 @@ class _Progress:
         self._artifact: Any = None
 
     def __call__(self, done: int, of: int) -> None:
-        if of < LONG_FROM or not _is_in_prefect():
+        if of < steps.LONG_FROM or not _is_in_prefect():
             return
         percent = 100.0 * done / of
         if self._artifact is None:
@@ -369,6 +367,7 @@ def backtest(as_of: AsOf = None, series: SeriesNames = ()) -> dict[str, int]:
             series,
             run_id=_run_id(),
             engine=_engine(service.settings),
+            told=_Progress("backtest-progress", "Series that this run has tested."),
         )
     _say(report.lines())
     _publish(

@@ -1,14 +1,14 @@
 """The whole service on one page: ingest, forecast, project, raise, deliver, report."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from traceback import format_tb
-from typing import Any
+from typing import Any, TypeVar
 
 from alerts.blockkit import render_slack
 from alerts.delivery import Rendered
@@ -108,9 +108,12 @@ __all__ = [
 ]
 
 LOG = logging.getLogger("lodestone.steps")
+Result = TypeVar("Result")
 
 YEARS_AHEAD = 5
 """A market a year ahead, from yearly figures that may be two years old, needs this many."""
+LONG_FROM = 50
+"""Series from which a run tells how far it is."""
 
 
 # --- 1: figures in ---------------------------------------------------------------
@@ -305,38 +308,48 @@ def forecast(
     wanted = tuple(dict.fromkeys(series)) or service.catalog.forecast_series
     require_known("series", wanted, service.catalog.series)
     settings = service.settings
-    tasks = [_forecast_task(service, name, at) for name in wanted]
-    chunks = chunked(tasks, lambda task: task.cost, settings.lanes)
     options = ForecastOptions(settings.models, settings.paths, settings.seed)
-    run = engine or local_engine(len(tasks), settings.lanes)
-    found: dict[str, SeriesForecast | Refusal] = {}
-    with closing(run(partial(forecast_chunk, options=options), chunks)) as ready:
-        for number, results in ready:
+    job = partial(forecast_chunk, options=options)
+    made: dict[str, SeriesForecast] = {}
+    refused: dict[str, str] = {}
+    with closing(_computed(service, at, wanted, job, engine, told)) as results:
+        for result in results:
+            if isinstance(result, Refusal):
+                refused[result.series] = result.reason
+                continue
+            service.forecasts.save(result, at.known_at, run_id, made_at=service.clock())
+            made[result.series] = replace(result, paths=())
+    return ForecastReport(
+        tuple(made[name] for name in wanted if name in made),
+        {name: refused[name] for name in wanted if name in refused},
+    )
+
+
+def _computed(
+    service: Service,
+    at: Moment,
+    wanted: Sequence[str],
+    job: Callable[[Sequence[ForecastTask]], tuple[Result | Refusal, ...]],
+    engine: Engine | None,
+    told: Callable[[int, int], None] | None = None,
+) -> Generator[Result | Refusal, None, None]:
+    """What `job` says of each series, as soon as its chunk is done; closing it ends the work."""
+    lanes = service.settings.lanes
+    tasks = [_forecast_task(service, name, at) for name in wanted]
+    chunks = chunked(tasks, lambda task: task.cost, lanes)
+    run = engine or local_engine(len(tasks), lanes)
+    done = 0
+    with closing(run(job, chunks)) as ready:
+        for _, results in ready:
             for result in results:
-                if isinstance(result, SeriesForecast):
-                    service.forecasts.save(result, at.known_at, run_id, made_at=service.clock())
-                    found[result.series] = replace(result, paths=())
-                    continue
-                if result.trace:
+                if isinstance(result, Refusal) and result.trace:
                     LOG.error("%s: %s\n%s", result.series, result.reason, result.trace)
-                found[result.series] = result
-            LOG.info(
-                "forecast: %d of %d series done (chunk %d of %d)",
-                len(found),
-                len(tasks),
-                number + 1,
-                len(chunks),
-            )
+                yield result
+            done += len(results)
+            if len(tasks) >= LONG_FROM:
+                LOG.info("%d of %d series done", done, len(tasks))
             if told is not None:
-                told(len(found), len(tasks))
-    made, refused = [], {}
-    for name in wanted:
-        result = found[name]
-        if isinstance(result, SeriesForecast):
-            made.append(result)
-        else:
-            refused[name] = result.reason
-    return ForecastReport(tuple(made), refused)
+                told(done, len(tasks))
 
 
 def _forecast_task(service: Service, name: str, at: Moment) -> ForecastTask:
@@ -353,6 +366,7 @@ def backtest(
     *,
     run_id: str,
     engine: Engine | None = None,
+    told: Callable[[int, int], None] | None = None,
 ) -> BacktestReport:
     """Weekly, beside the other steps: how each model did on the past of each series, and whether the choice holds up.
 
@@ -360,22 +374,18 @@ def backtest(
     """
     wanted = tuple(dict.fromkeys(series)) or service.catalog.forecast_series
     require_known("series", wanted, service.catalog.series)
-    lanes = service.settings.lanes
-    tasks = [_forecast_task(service, name, at) for name in wanted]
-    chunks = chunked(tasks, lambda task: task.cost, lanes)
-    chunk_of = partial(scorecard_chunk, model_names=service.settings.models)
-    run = engine or local_engine(len(tasks), lanes)
-    found: dict[str, Scorecard | Refusal] = {}
-    for _, results in run(chunk_of, chunks):
+    job = partial(scorecard_chunk, model_names=service.settings.models)
+    cards: dict[str, Scorecard] = {}
+    refused: dict[str, str] = {}
+    with closing(_computed(service, at, wanted, job, engine, told)) as results:
         for result in results:
-            found[result.series] = result
-            if isinstance(result, Scorecard):
-                service.forecasts.save(result, at.known_at, run_id, made_at=service.clock())
-            elif result.trace:
-                LOG.error("%s: %s\n%s", result.series, result.reason, result.trace)
-    ordered = [found[name] for name in wanted]
-    made = tuple(one for one in ordered if isinstance(one, Scorecard))
-    refused = {one.series: one.reason for one in ordered if isinstance(one, Refusal)}
+            if isinstance(result, Refusal):
+                refused[result.series] = result.reason
+                continue
+            service.forecasts.save(result, at.known_at, run_id, made_at=service.clock())
+            cards[result.series] = result
+    made = tuple(cards[name] for name in wanted if name in cards)
+    refused = {name: refused[name] for name in wanted if name in refused}
     verdicts = model_verdicts(service, at, made)
     return BacktestReport(made, verdicts, refused, newest=model_rule(service).cutoffs)
 

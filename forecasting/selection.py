@@ -24,7 +24,7 @@ MARGIN = 0.02
 SURE = 2.0
 """Standard errors by which it must be better as well: the best of many rivals leads by chance."""
 
-KIN = ("momentum",)
+KIN = {"day": "momentum", "week": "momentum", "month": "momentum", "year": "drift"}
 """The random walk with a median that moves, shrunk towards it already: a lead is enough for its place."""
 
 MIN_CUTOFFS = 8
@@ -90,8 +90,8 @@ def pick(result: BacktestResult, until: int | None = None, without: Collection[s
         if model not in (INCUMBENT, YARDSTICK)
     }
     able = {model: found for model, found in tested.items() if found.cutoffs >= MIN_CUTOFFS}
-    kin = [model for model in KIN if model in able and able[model].gain > 0]
-    speaks = kin[0] if kin else INCUMBENT
+    kin = KIN[result.frequency]
+    speaks = kin if kin in able and able[kin].gain > 0 else INCUMBENT
     best = max(able, key=lambda model: able[model].gain, default=speaks)
     if best != speaks and best not in without:
         lead = _comparison(crps[best], crps[speaks], overlap)
@@ -297,7 +297,9 @@ def _tested(
     ]
     origins = with_learning(history, scored, stride=plan.step, until=now, lessons=_LESSONS)
     heats = scored[::-1][::_HEATS][::-1]
-    walks = [model for model in models if model.name in (YARDSTICK, INCUMBENT, *KIN)]
+    walks = [
+        model for model in models if model.name in (YARDSTICK, INCUMBENT, KIN[history.frequency])
+    ]
     rivals = [model for model in models if model not in walks]
     is_raced = in_heats and len(heats) >= _LEAST_HEATS
     first = walks if is_raced else list(models)

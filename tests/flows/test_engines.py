@@ -232,7 +232,7 @@ def test_a_dask_scheduler_that_is_not_there_fails_the_run_by_name(
 @pytest.mark.server
 def test_a_run_over_many_series_shows_how_far_it_is(prefect_server, monkeypatch, tmp_path):
     ingested(tmp_path)
-    monkeypatch.setattr(pipeline, "LONG_FROM", len(SERIES))
+    monkeypatch.setattr(steps, "LONG_FROM", len(SERIES))
     run_flow(monkeypatch, tmp_path)
     wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["forecast-progress"]))
     with get_client(sync_client=True) as client:  # Artifact.get would leave its connection open
@@ -259,6 +259,7 @@ def test_a_flow_called_without_prefect_computes_here_whatever_the_engine(
     ingested(tmp_path)
     for name, value in settings_of(tmp_path, LODESTONE_ENGINE="dask").items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(steps, "LONG_FROM", len(SERIES))
     with caplog.at_level(logging.INFO, logger="lodestone"):
         pipeline.forecast.fn(as_of=JUNE, series=SERIES)
     assert stored(tmp_path) == local_forecasts

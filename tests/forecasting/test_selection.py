@@ -5,8 +5,8 @@ import pytest
 
 from forecasting.backtest import BacktestResult
 from forecasting.results import MEDIAN, QUANTILE_LEVELS, ObservedPoint, ObservedSeries
-from forecasting.selection import choose, forecast
-from forecasting.series import CannotForecastError
+from forecasting.selection import choose, forecast, plan_for, scorecard
+from forecasting.series import CannotForecastError, PolicyEvent, prepare
 
 KNOWN = datetime(2025, 6, 21, tzinfo=UTC)
 OPTIONS = {"horizon": 12, "model_names": ["theta"], "n_paths": 400, "seed": 7}
@@ -30,18 +30,27 @@ def walk(length: int, seed: int = 1) -> np.ndarray:
     return np.exp(5 + np.cumsum(0.06 * np.random.default_rng(seed).normal(size=length)))
 
 
-def result_where(theta_error: float, cutoffs: int = 10, walk_error: float = 1.0) -> BacktestResult:
-    """A backtest whose medians miss by these errors, without any spread."""
-    errors = {"gaussian_walk": 1.0, "random_walk": walk_error, "theta": theta_error}
+def result_where(
+    theta_error: float | list[float],
+    cutoffs: int = 10,
+    walk_error: float = 1.0,
+    frequency: str = "month",
+    **others: float,
+) -> BacktestResult:
+    """A backtest whose medians miss by these errors, one for all cutoffs or one each, without any spread."""
+    errors = {"gaussian_walk": 1.0, "random_walk": walk_error, "theta": theta_error, **others}
     return BacktestResult(
         series="dy_oxide",
-        frequency="month",
+        frequency=frequency,
         observations=40,
         origins=tuple(range(30, 30 + cutoffs)),
         cutoffs=(date(2020, 1, 1),) * cutoffs,
         periods=((date(2020, 2, 1),),) * cutoffs,
         outcomes=np.zeros((cutoffs, 1)),
-        quantiles={name: np.full((cutoffs, 1, 7), error) for name, error in errors.items()},
+        quantiles={
+            name: np.broadcast_to(np.reshape(error, (-1, 1, 1)), (cutoffs, 1, 7)).copy()
+            for name, error in errors.items()
+        },
         change_scale=np.ones(cutoffs),
         is_log=False,
     )
@@ -62,6 +71,10 @@ def result_where(theta_error: float, cutoffs: int = 10, walk_error: float = 1.0)
             id="worse",
         ),
         pytest.param(
+            [0.1] * 5 + [1.8] * 5, 10, "random_walk", r"CRPS 5 % better, but not steadily enough",
+            id="unsteady",
+        ),
+        pytest.param(
             0.5, 7, "random_walk", "by default: 40 observations allow no test of anything better",
             id="too few cutoffs",
         ),
@@ -72,6 +85,27 @@ def test_the_random_walk_speaks_until_clearly_beaten(theta_error, cutoffs, speak
     assert name == speaks
     with pytest.raises(AssertionError, match=sentence):
         raise AssertionError(reason)
+
+
+@pytest.mark.parametrize(("frequency", "kin"), [("month", "momentum"), ("year", "drift")])
+def test_a_lead_is_enough_for_the_walks_own_kin(frequency, kin):
+    result = result_where(1.2, frequency=frequency, **{kin: 0.995})
+    name, reason, _ = choose(result)
+    assert name == kin
+    assert f"{kin.capitalize()} speaks for dy_oxide: its CRPS was 0.5 % below" in reason
+    behind = result_where(1.2, frequency=frequency, **{kin: 1.001})
+    assert choose(behind)[0] == "random_walk"
+
+
+def test_a_rival_has_to_beat_the_kin_that_speaks_already():
+    assert choose(result_where(0.94, momentum=0.95))[0] == "momentum"
+    assert choose(result_where(0.90, momentum=0.95))[0] == "theta"
+
+
+def test_a_model_that_was_not_tested_to_the_end_is_named_but_does_not_speak():
+    name, reason, _ = choose(result_where(0.5), without={"theta"})
+    assert name == "random_walk"
+    assert "best rival Theta" in reason
 
 
 def test_the_yardstick_never_speaks():
@@ -185,3 +219,68 @@ def test_prophet_takes_part_in_the_choice():
     score = next(score for score in result.scores if score.model == "prophet")
     assert score.cutoffs >= 6
     assert 0.5 < score.rel_crps < 2
+
+
+def seasonal(length: int) -> np.ndarray:
+    """A strong season on little noise: Prophet's home game."""
+    noise = 0.02 * np.random.default_rng(3).normal(size=length)
+    return np.exp(5 + 0.4 * np.sin(np.arange(length) * 2 * np.pi / 12) + noise)
+
+
+def test_rivals_that_fall_behind_in_the_heats_are_not_tested_further():
+    names = ["momentum", "seasonal_naive", "prophet"]
+    on_walk = forecast(observed(walk(180)), **{**OPTIONS, "model_names": names})
+    cutoffs = {score.model: score.cutoffs for score in on_walk.scores}
+    assert cutoffs["random_walk"] == cutoffs["momentum"] == 16
+    assert cutoffs["seasonal_naive"] == 6
+    on_season = forecast(observed(seasonal(180)), **{**OPTIONS, "model_names": names})
+    cutoffs = {score.model: score.cutoffs for score in on_season.scores}
+    assert cutoffs["prophet"] == 16
+    assert on_season.model in ("prophet", "seasonal_naive")
+
+
+def test_a_scorecard_tests_every_model_everywhere_and_says_who_would_have_spoken():
+    card = scorecard(observed(seasonal(180)), model_names=["momentum", "seasonal_naive"])
+    assert {score.cutoffs for score in card.scores} == {16}
+    assert len(card.checks) == 16
+    # The first cutoffs had no evidence: by default, the random walk.
+    assert card.checks[0].model == "random_walk"
+    assert card.checks[-1].model == card.model == "seasonal_naive"
+    assert sum(card.pit_share) == pytest.approx(1)
+    ratio, held = card.recent(4)
+    assert ratio < 0.7
+    assert 0 <= held <= 1
+
+
+def test_the_checks_of_a_scorecard_do_not_see_ahead():
+    values = walk(120)
+    broken = values.copy()
+    broken[100:] *= 50
+    honest = scorecard(observed(values), model_names=["momentum", "drift"])
+    corrupted = scorecard(observed(broken), model_names=["momentum", "drift"])
+    # The six months after such a cutoff are over before what was corrupted.
+    over = [row for row, check in enumerate(honest.checks) if check.cutoff <= date(2017, 10, 1)]
+    assert len(over) >= 8
+    for row in over:
+        assert corrupted.checks[row] == honest.checks[row]
+
+
+def test_policy_events_change_the_forecast_of_a_model_that_listens_and_its_id():
+    event = PolicyEvent(date(2017, 6, 1), is_tightening=True)
+    options = {**OPTIONS, "model_names": ["prophet"]}
+    plain = forecast(observed(walk(96)), **options)
+    told = forecast(observed(walk(96)), **options, events=(event,))
+    assert told.forecast_id != plain.forecast_id
+    scores = [
+        next(score for score in result.scores if score.model == "prophet")
+        for result in (plain, told)
+    ]
+    assert scores[0] != scores[1]
+
+
+@pytest.mark.parametrize(
+    ("frequency", "length", "step"),
+    [("month", 60, 2), ("month", 180, 6), ("year", 20, 1), ("year", 40, 2)],
+)
+def test_cutoffs_are_spread_over_what_the_history_allows(frequency, length, step):
+    assert plan_for(prepare(observed(walk(length), frequency=frequency))).step == step
