@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import enum
 import json
+import logging
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from flows.steps import Moment, Service, SourceReport
     from flows.storage.runs import StepRun
     from forecasting.events import EventResult
+    from forecasting.panel import Tested
     from forecasting.results import MarketProjection, SeriesForecast
 
 FINE, FAILED, MISUSED, UNDELIVERED, NO_PREFECT, NO_DATABASE = range(6)
@@ -185,7 +187,7 @@ def parser() -> argparse.ArgumentParser:
         help="periods before the first cutoff (36)",
     )
     backtest.add_argument(
-        "--models", metavar="a,b,…", help="models (default: those of the settings)"
+        "--models", metavar="a,b,…", help="models, or all (default: those of the settings)"
     )
     backtest.add_argument(
         "--out", type=Path, metavar="CSV", help="keep every forecast in this file"
@@ -604,7 +606,7 @@ def _backtest(options: argparse.Namespace) -> int:
                 **shape,
                 models=tuple(name.strip() for name in models if name.strip()),
                 engine=local_engine(PANEL_POOL * series, settings.lanes),
-                on_series=bar.update,
+                on_series=lambda tested: _told(bar, tested),
             )
         told: list[str] = []
         if options.events:
@@ -625,6 +627,15 @@ def _backtest(options: argparse.Namespace) -> int:
             raise UsageError(message) from None
     _answer(options, summary, [*_backtest_lines(summary), *told])
     return FINE if summary["cutoffs"] else FAILED
+
+
+def _told(bar: Any, tested: Sequence["Tested"]) -> None:
+    bar.update(len(tested))
+    for one in tested:
+        if one.trace:
+            logging.getLogger("lodestone.backtest").error(
+                "%s: %s\n%s", one.series, one.refused, one.trace
+            )
 
 
 PANEL_POOL = 4

@@ -61,7 +61,9 @@ class Rolling:
                     continue
                 asked = [self.origins[row] for row in able]
                 try:
-                    found[able] = raw_quantiles(model, track, asked, horizon)
+                    # Figures too large to be squared are an error, not a spread without end.
+                    with np.errstate(over="raise"):
+                        found[able] = raw_quantiles(model, track, asked, horizon)
                 except (ValueError, ArithmeticError, RuntimeError, IndexError) as error:
                     # A model's trouble with one series is said with the result and stops nothing else.
                     failures[model.name] = f"{type(error).__name__}: {error}"
@@ -132,6 +134,14 @@ class BacktestResult:
             change_scale=self.change_scale[rows],
         )
 
+    def measured_as(self, is_log: bool) -> "BacktestResult":
+        """The same with errors on logarithms or on levels; what has no logarithm counts as unknown."""
+        return self if is_log is self.is_log else self._otherwise
+
+    @cached_property
+    def _otherwise(self) -> "BacktestResult":
+        return replace(self, is_log=not self.is_log)
+
     @cached_property
     def mean_crps(self) -> Mapping[str, Floats]:
         """CRPS of every model at every cutoff, mean over the steps with an outcome; NaN without any."""
@@ -167,7 +177,7 @@ class BacktestResult:
         return np.asarray((inside & known).sum(axis=1) / np.maximum(known.sum(axis=1), 1))
 
     def scores(self, until: int | None = None) -> tuple[Score, ...]:
-        """One score a model, over the first `until` cutoffs (default all) that every one could serve."""
+        """One score a model, over those of the first `until` cutoffs (default all) that it was tested at."""
         return tuple(self._score(model, until) for model in self.quantiles)
 
     def known_at(self, origin: int) -> int:
@@ -177,7 +187,9 @@ class BacktestResult:
 
     def measured(self, values: Floats) -> Floats:
         """Values on the scale that errors are measured on."""
-        return np.log(values) if self.is_log else values
+        if not self.is_log:
+            return values
+        return np.asarray(np.log(np.where(values > 0, values, np.nan)), dtype=np.float64)
 
     def _score(self, model: str, until: int | None) -> Score:
         crps = self.crps(model)[:until]
@@ -337,4 +349,5 @@ def _ratio(value: float, yardstick: float) -> float:
     """Error over the yardstick's; 1 when neither errs, as on a constant series."""
     if yardstick > 0:
         return float(value / yardstick)
-    return 1.0 if value == 0 else float("inf")
+    # Rounding is no error.
+    return 1.0 if value < 1e-9 else float("inf")

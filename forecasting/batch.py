@@ -119,5 +119,9 @@ def _or_refusal(series: str, compute: Callable[[], T]) -> T | Refusal:
     except CannotForecastError as error:
         return Refusal(series, error.reason)
     except Exception as error:  # noqa: BLE001 - told by name and by the log, and stops no other series
-        reason = f"failed inside Lodestone ({type(error).__name__}); please report it with the log"
-        return Refusal(series, reason, traceback.format_exc())
+        return Refusal(series, unforeseen(error), traceback.format_exc())
+
+
+def unforeseen(error: Exception) -> str:
+    """What is said of an error that is ours to mend; its text may hold anything."""
+    return f"failed inside Lodestone ({type(error).__name__}); please report it with the log"

@@ -129,7 +129,7 @@ def event_backtest(
             left_out[history.series] = f"{history.values.size} periods, {needed}"
         elif lost := sum(1 for seen in asked if seen not in cases):
             least = MIN_OBSERVATIONS[history.frequency]
-            why = f"fewer than {least} values or with one that is not above zero"
+            why = f"fewer than {least} values, one not above zero, or nothing observed after them"
             left_out[history.series] = f"{lost} of {len(asked)} cutoffs with {why}"
     return EventResult(tuple(_calibrated_rows(scored, taught, stride / horizon)), left_out)
 
@@ -270,9 +270,18 @@ class _Panel:
         return origins_of(history, horizon=self._horizon, step=stride, min_train=first)
 
     def cases(self, series: int, origins: Iterable[int]) -> dict[int, EventCase]:
-        """Cases by origin, in order; without those that have too few values, or one not above zero."""
-        least = MIN_OBSERVATIONS[self._histories[series].frequency]
-        served = [seen for seen in sorted(origins) if least <= seen <= self._usable[series]]
+        """Cases by origin, in order; without those that have too few values, or one not above zero.
+
+        Nor with those after which nothing was observed within the horizon: no rise is not known there.
+        """
+        history = self._histories[series]
+        least = MIN_OBSERVATIONS[history.frequency]
+        served = [
+            seen
+            for seen in sorted(origins)
+            if least <= seen <= self._usable[series]
+            and not history.is_filled[seen : seen + self._horizon].all()
+        ]
         return {seen: self._case(series, seen) for seen in served}
 
     def _case(self, series: int, seen: int) -> EventCase:

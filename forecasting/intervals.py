@@ -5,6 +5,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from forecasting.recency import recency_weights
 from forecasting.results import MEDIAN, QUANTILE_LEVELS
 from forecasting.series import Floats
 
@@ -39,7 +40,8 @@ def row_quantiles(sample: Floats, weights: Floats) -> tuple[Floats, Floats]:
 
     Values that don't count have the weight 0 and are infinite; a row of nothing else gives zeros.
     """
-    order = np.argsort(sample, axis=1)
+    # Stable: ties of different weight must not be ordered by what else is in the table.
+    order = np.argsort(sample, axis=1, kind="stable")
     rows = np.arange(sample.shape[0])[:, None]
     flat = order + rows * sample.shape[1]
     ordered, weight = sample.take(flat), weights.take(flat)
@@ -93,7 +95,7 @@ def conformal(
     steps = quantiles.shape[1]
     seen_at = np.asarray(origins)
     known_at = (seen_at[:, None] + np.arange(1, steps + 1)).ravel()
-    weights = np.repeat(0.5 ** ((seen_at[-1] - seen_at) / half_life), steps)
+    weights = np.repeat(recency_weights(seen_at[-1] - seen_at * 1.0, half_life), steps)
     # Forecasts that start within one horizon of each other share most of what happened.
     gap = float(np.median(np.diff(seen_at))) if seen_at.size > 1 else 1.0
     independent = min(1.0, 2 * gap / steps) / steps

@@ -80,7 +80,7 @@ def interval_coverage(quantiles: Floats, outcomes: Floats) -> dict[int, float]:
 def pit(quantiles: Floats, outcomes: Floats, levels: Sequence[float] = QUANTILE_LEVELS) -> Floats:
     """Probability integral transform: the level at which each outcome lies in its forecast, 0–1.
 
-    `quantiles` is (..., level) and never falls along it; `outcomes` is (...), NaN gives NaN. Between two
+    `quantiles` is (..., level) and never falls along it; `outcomes` is (...), NaN in either gives NaN. Between two
     quantiles the level is interpolated. Beyond the outer ones nothing is known but the tail's share, so
     the outcome stands in the tail's middle: .0125 and .9875 for the usual levels. An outcome that equals
     several quantiles (a price that did not move) takes the middle of their levels.
@@ -98,7 +98,7 @@ def pit(quantiles: Floats, outcomes: Floats, levels: Sequence[float] = QUANTILE_
     placed = np.where(below == 0, level[0] / 2, inside)
     placed = np.where(below == level.size, (1 + level[-1]) / 2, placed)
     placed = np.where(reached > below, met, placed)
-    return np.where(np.isnan(outcomes), np.nan, placed)
+    return np.where(np.isnan(outcomes) | np.isnan(quantiles).any(axis=-1), np.nan, placed)
 
 
 def pit_histogram(pits: Floats, bins: int = 10) -> Floats:

@@ -1,6 +1,7 @@
 """Models judged on anyone's series: a long table in, one row a forecast and one summary out."""
 
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from forecasting.backtest import BacktestResult, evaluate, origins_of, roll, with_learning
+from forecasting.batch import unforeseen
 from forecasting.events import EventResult, event_backtest
 from forecasting.metrics import is_inside
-from forecasting.models import INCUMBENT, YARDSTICK, Model, models_named
+from forecasting.models import INCUMBENT, REGISTRY, YARDSTICK, Model, models_named
 from forecasting.results import MEDIAN, QUANTILE_LEVELS
-from forecasting.selection import pick
+from forecasting.selection import require_walks, speaker_at
 from forecasting.series import (
     MIN_OBSERVATIONS,
     CannotForecastError,
@@ -45,6 +47,7 @@ class Tested:
     picks: tuple[str, ...]
     seconds: Mapping[str, float]
     refused: str = ""  # why there is no result
+    trace: str = ""  # of a failure that nobody foresaw, for the log
 
 
 Engine = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[tuple[int, Any]]]
@@ -65,7 +68,7 @@ def panel_backtest(
     min_train: int,
     models: Sequence[str | Model],
     engine: Engine = in_turn,
-    on_series: Callable[[int], None] = lambda _: None,
+    on_series: Callable[[Sequence[Tested]], None] = lambda _: None,
 ) -> tuple["pd.DataFrame", dict[str, Any]]:
     """Rolling-origin test of models on a panel with the columns unique_id, ds, y.
 
@@ -73,7 +76,7 @@ def panel_backtest(
     `champion`, whose choice at each cutoff rests on outcomes known by then. `rel_*` are means over all
     series and cutoffs of errors in units of the series' mean change before the cutoff, divided by the
     Gaussian walk's. A series that can't be tested is named under `refused` and the others go on.
-    `on_series(count)` hears of series as they are done.
+    `on_series` hears of series as they are done.
     """
     import pandas as pd
 
@@ -82,7 +85,7 @@ def panel_backtest(
     competing = _models(models)
     groups = [(str(name), group) for name, group in frame.groupby("unique_id", sort=True)]
     job = partial(
-        tested_series,
+        series_tested,
         freq=freq,
         horizon=horizon,
         step=step,
@@ -93,7 +96,7 @@ def panel_backtest(
     by_chunk: dict[int, list[Tested]] = {}
     for number, tested in engine(job, chunks):
         by_chunk[number] = tested
-        on_series(len(tested))
+        on_series(tested)
     done = [one for number in sorted(by_chunk) for one in by_chunk[number]]
     refused = {one.series: one.refused for one in done if one.result is None}
     nameless = int(frame["unique_id"].isna().sum())
@@ -133,7 +136,7 @@ def panel_backtest(
     return rows, summary
 
 
-def tested_series(
+def series_tested(
     groups: Sequence[tuple[str, "pd.DataFrame"]],
     *,
     freq: str,
@@ -152,6 +155,9 @@ def tested_series(
         except CannotForecastError as error:
             done.append(Tested(series, None, (), {}, error.reason))
             continue
+        except Exception as error:  # noqa: BLE001 - told by name and by the log, and stops no other series
+            done.append(Tested(series, None, (), {}, unforeseen(error), traceback.format_exc()))
+            continue
         seconds = {model.name: model.seconds for model in timed}
         done.append(Tested(series, result, tuple(picks), seconds))
     return done
@@ -168,9 +174,10 @@ def _tested(
         raise CannotForecastError(history.series, reason)
     origins = with_learning(history, scored, stride=max(1, horizon // 2), until=scored[-1])
     rolling = roll(history, models, origins, horizon)
+    require_walks(rolling)
     # What happened between the scored cutoffs is evidence as well.
     evidence = evaluate(rolling, origins, horizon)
-    picks = [pick(evidence, evidence.known_at(seen)).model for seen in scored]
+    picks = [speaker_at(evidence, history, seen) for seen in scored]
     return evidence.at(scored), picks
 
 
@@ -240,8 +247,12 @@ def _models(asked: Sequence[str | Model]) -> list[Model]:
         model.name: model for model in models_named((YARDSTICK, INCUMBENT))
     }
     for item in asked:
-        model = models_named((item,))[0] if isinstance(item, str) else item
-        by_name[model.name] = model
+        found = models_named((item,)) if isinstance(item, str) else (item,)
+        if not isinstance(item, str) and REGISTRY.get(item.name, item) is not item:
+            # Combinations share what a model of this name said: it would speak for the registered one.
+            message = f"the name {item.name} belongs to a registered model"
+            raise PanelError(message)
+        by_name |= {model.name: model for model in found}
     return list(by_name.values())
 
 

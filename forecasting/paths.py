@@ -28,11 +28,9 @@ def sample_paths(quantiles: Floats, values: Floats, n_paths: int, seed: int) -> 
         follow = (picked[:, step - 1] + 1) % changes.size
         picked[:, step] = np.where(is_new[:, step], starts[:, step], follow)
     walks = np.cumsum(changes[picked], axis=1)
-    # Equal walks (sticky prices, few observations) are ranked by lot, not by their number: lots weigh too
-    # little to change the order of any others.
+    # Equal walks (sticky prices, few observations) are ranked by lot, not by their number.
     lots = draw.random((n_paths, horizon))
-    ranked = walks + lots * (1e-9 * max(float(np.abs(walks).max()), 1e-300))
-    order = np.argsort(ranked.T, axis=1)
+    order = np.lexsort((lots.T, walks.T), axis=1)
     scores = _normal_scores(n_paths)
     rising = np.stack([_quantile_function(row, scores) for row in quantiles])
     paths = np.empty((horizon, n_paths))

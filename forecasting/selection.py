@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,15 @@ from forecasting.metrics import pit, pit_histogram
 from forecasting.models import INCUMBENT, REGISTRY, YARDSTICK, models_named
 from forecasting.paths import sample_paths
 from forecasting.results import CutoffCheck, ObservedSeries, Score, Scorecard, SeriesForecast
-from forecasting.series import Floats, History, PolicyEvent, periods_after, prepare
+from forecasting.series import (
+    CannotForecastError,
+    Floats,
+    History,
+    PolicyEvent,
+    periods_after,
+    prepare,
+    scale_of,
+)
 
 MODEL_VERSION = "2"
 """Part of every forecast id: raise it when equal input may give different numbers."""
@@ -71,38 +79,39 @@ class Pick:
     """The model that speaks after so many cutoffs, and what it was compared with."""
 
     model: str
-    cutoffs: int  # at which the random walk and the best rival could be compared
-    rival: str  # the best one; empty when none could be tested
-    gain: float  # share by which its CRPS lies below the random walk's, negative when above
+    cutoffs: int  # that the random walk was tested at
+    rival: str = ""  # the best one, the model itself if it is one; empty when none could be tested
+    rival_cutoffs: int = 0  # that both were tested at
+    gain: float = (
+        0.0  # share by which the rival's CRPS lies below the random walk's, negative when above
+    )
 
 
-def pick(result: BacktestResult, until: int | None = None, without: Collection[str] = ()) -> Pick:
-    """The random walk, unless a rival was clearly better in enough of the first `until` cutoffs.
-
-    Models in `without` are compared, but don't take the place.
-    """
+def pick(result: BacktestResult, until: int | None = None) -> Pick:
+    """The random walk, unless a rival was clearly better in enough of the first `until` cutoffs."""
     crps = {model: values[:until] for model, values in result.mean_crps.items()}
     place = crps[INCUMBENT]
+    cutoffs = int((~np.isnan(place)).sum())
     overlap = _overlap(result)
-    tested = {
-        model: _comparison(own, place, overlap)
-        for model, own in crps.items()
-        if model not in (INCUMBENT, YARDSTICK)
-    }
-    able = {model: found for model, found in tested.items() if found.cutoffs >= MIN_CUTOFFS}
+    rivals = [model for model in crps if model not in (INCUMBENT, YARDSTICK)]
+    tested = {model: _comparison(crps[model], place, overlap) for model in rivals}
     kin = KIN[result.frequency]
-    speaks = kin if kin in able and able[kin].gain > 0 else INCUMBENT
-    best = max(able, key=lambda model: able[model].gain, default=speaks)
-    if best != speaks and best not in without:
-        lead = _comparison(crps[best], crps[speaks], overlap)
-        if lead.cutoffs >= MIN_CUTOFFS and lead.gain > MARGIN and lead.errors_apart >= SURE:
-            speaks = best
-    if speaks != INCUMBENT:
-        return Pick(speaks, able[speaks].cutoffs, speaks, able[speaks].gain)
-    shown = {model: found for model, found in tested.items() if found.cutoffs >= _LEAST_HEATS}
-    rival = max(shown, key=lambda model: shown[model].gain, default="")
-    gain = shown[rival].gain if rival else float("-inf")
-    return Pick(INCUMBENT, int((~np.isnan(place)).sum()), rival, gain)
+    is_kin = kin in tested and tested[kin].cutoffs >= MIN_CUTOFFS and tested[kin].gain > 0
+    speaks = kin if is_kin else INCUMBENT
+    leads = {model: _comparison(crps[model], crps[speaks], overlap) for model in rivals}
+    clear = [
+        model
+        for model, lead in leads.items()
+        if lead.cutoffs >= MIN_CUTOFFS and lead.gain > MARGIN and lead.errors_apart >= SURE
+    ]
+    speaks = max(clear, key=lambda model: leads[model].gain, default=speaks)
+    shown = speaks
+    if speaks == INCUMBENT:
+        seen = {model: found for model, found in tested.items() if found.cutoffs}
+        shown = max(seen, key=lambda model: seen[model].gain, default="")
+    if not shown:
+        return Pick(speaks, cutoffs)
+    return Pick(speaks, cutoffs, shown, tested[shown].cutoffs, tested[shown].gain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +141,25 @@ def _comparison(own: Floats, other: Floats, overlap: float) -> _Comparison:
     return _Comparison(count, gain / level, apart)
 
 
-def choose(
-    result: BacktestResult, until: int | None = None, without: Collection[str] = ()
-) -> tuple[str, str, tuple[Score, ...]]:
+def speaker_at(evidence: BacktestResult, history: History, seen: int) -> str:
+    """The model that would have spoken when `seen` periods were known, on the scale chosen there."""
+    known = evidence.measured_as(scale_of(history.values[:seen]).is_log)
+    return pick(known, evidence.known_at(seen)).model
+
+
+def require_walks(rolling: Rolling) -> None:
+    """Raise CannotForecastError where the models that everything rests on gave no numbers."""
+    for name in (YARDSTICK, INCUMBENT):
+        if name in rolling.failures:
+            raise CannotForecastError(rolling.history.series, f"{name} {rolling.failures[name]}")
+
+
+def choose(result: BacktestResult, until: int | None = None) -> tuple[str, str, tuple[Score, ...]]:
     """Model name, one sentence why, all scores: the random walk speaks unless it is clearly beaten.
 
     `until` limits the evidence to the first so many cutoffs.
     """
-    found = pick(result, until, without)
+    found = pick(result, until)
     scores = tuple(score for score in result.scores(until) if score.cutoffs)
     place = REGISTRY[INCUMBENT].title
     if found.cutoffs < MIN_CUTOFFS:
@@ -152,26 +172,44 @@ def choose(
     if not found.rival:
         reason = f"{place} speaks for {result.series}: no rival could be tested; {held}"
         return INCUMBENT, reason, scores
-    gain, rival = found.gain, _title(found.rival)
     if found.model != INCUMBENT:
-        size = f"{100 * gain:.1f} %" if gain < MARGIN else f"{100 * gain:.0f} %"
         reason = (
-            f"{rival} speaks for {result.series}: its CRPS was {size} below the "
-            f"random walk's in {found.cutoffs} past cutoffs; {held}"
+            f"{_title(found.model)} speaks for {result.series}: its CRPS was "
+            f"{_share(found.gain)} below the random walk's in {found.rival_cutoffs} past cutoffs; "
+            f"{held}"
         )
         return found.model, reason, scores
-    # A small or an unsteady lead is chance as often as not, so it is reported but not rewarded.
-    if gain <= 0:
-        verdict = f"CRPS {-100 * gain:.0f} % worse"
-    elif gain <= MARGIN:
-        verdict = f"CRPS {100 * gain:.1f} % better, more than {100 * MARGIN:.0f} % asked"
-    else:
-        verdict = f"CRPS {100 * gain:.0f} % better, but not steadily enough to rule out chance"
     reason = (
         f"{place} speaks for {result.series}: nothing beat it in {found.cutoffs} past cutoffs "
-        f"(best rival {rival}, {verdict}); {held}"
+        f"(best rival {_title(found.rival)}, {_verdict(found)}); {held}"
     )
     return INCUMBENT, reason, scores
+
+
+def _verdict(found: Pick) -> str:
+    """Why the best rival does not speak."""
+    # A small or an unsteady lead is chance as often as not, so it is reported but not rewarded.
+    few = (
+        f" in the {found.rival_cutoffs} it was tested at"
+        if found.rival_cutoffs < found.cutoffs
+        else ""
+    )
+    if found.gain <= -0.005:
+        return f"CRPS {-100 * found.gain:.0f} % worse{few}"
+    if found.gain <= 0:
+        return f"no better{few}"
+    better = f"CRPS {_share(found.gain)} better{few}"
+    if found.rival_cutoffs < MIN_CUTOFFS:
+        return f"{better}, {MIN_CUTOFFS} needed"
+    if found.gain <= MARGIN:
+        return f"{better}, more than {100 * MARGIN:.0f} % asked"
+    return f"{better}, but not steadily enough to rule out chance"
+
+
+def _share(gain: float) -> str:
+    if gain >= MARGIN:
+        return f"{100 * gain:.0f} %"
+    return f"{100 * gain:.1f} %" if gain >= 0.001 else "less than 0.1 %"
 
 
 def forecast(
@@ -198,9 +236,8 @@ def forecast_history(
     history: History, *, horizon: int, model_names: Sequence[str], n_paths: int, seed: int
 ) -> SeriesForecast:
     """`forecast` of a history that was prepared already; raises ValueError for an unknown model."""
-    tested = _tested(history, model_names, horizon, in_heats=True)
-    rolling, result = tested.rolling, tested.result
-    name, reason, scores = choose(result, without=tested.dropped)
+    rolling, result = _tested(history, model_names, horizon, in_heats=True)
+    name, reason, scores = choose(result)
     quantiles = rolling.calibrated(name, [history.values.size])[0, :horizon]
     scale = history.scale
     in_unit = scale.back(quantiles)
@@ -238,11 +275,11 @@ def scorecard(
     Raises CannotForecastError for a series that nothing can speak about.
     """
     history = prepare(observed, events)
-    result = _tested(history, model_names, plan_for(history).horizon, in_heats=False).result
+    _, result = _tested(history, model_names, plan_for(history).horizon, in_heats=False)
     name, reason, scores = choose(result)
     checks, chosen = [], []
     for row, seen in enumerate(result.origins):
-        model = pick(result, result.known_at(seen)).model
+        model = speaker_at(result, history, seen)
         chosen.append(result.quantiles[model][row])
         inside = result.held(model, 0.8)[row]
         checks.append(
@@ -274,16 +311,9 @@ def scorecard(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Tested:
-    rolling: Rolling
-    result: BacktestResult
-    dropped: frozenset[str] = frozenset()  # models that were not tested to the end
-
-
 def _tested(
     history: History, model_names: Sequence[str], horizon: int, *, in_heats: bool
-) -> _Tested:
+) -> tuple[Rolling, BacktestResult]:
     """Every model at the cutoffs of the series' plan and now.
 
     `in_heats` a rival is tested at every third cutoff first, and at the others only if it led the random
@@ -304,7 +334,7 @@ def _tested(
     is_raced = in_heats and len(heats) >= _LEAST_HEATS
     first = walks if is_raced else list(models)
     rolling = roll(history, first, (*origins, now), max(horizon, plan.horizon))
-    dropped: frozenset[str] = frozenset()
+    dropped: set[str] = set()
     if is_raced:
         rolling = rolling.with_models(rivals, at=heats)
         rows = [row for row, seen in enumerate(rolling.origins) if seen in heats]
@@ -314,10 +344,10 @@ def _tested(
             for model in rivals
             if _comparison(rolling.raw_crps(model.name)[rows], place, 1.0).gain > MARGIN
         ]
-        dropped = frozenset(model.name for model in rivals if model not in finalists)
+        dropped = {model.name for model in rivals if model not in finalists}
         rolling = rolling.with_models(finalists, at={*scored, now})
-    result = evaluate(rolling, scored, plan.horizon, as_said=dropped)
-    return _Tested(rolling, result, dropped)
+    require_walks(rolling)
+    return rolling, evaluate(rolling, scored, plan.horizon, as_said=dropped)
 
 
 def _paths(history: History, quantiles: Floats, n_paths: int, seed: int) -> Floats:
@@ -345,6 +375,7 @@ def _forecast_id(
         history.series,
         [period.isoformat() for period in history.periods],
         history.values.tolist(),
+        history.is_filled.tolist(),
         [(event.on.isoformat(), event.is_tightening) for event in history.events],
         list(models),
         horizon,

@@ -222,7 +222,15 @@ def _last_stretch(values: Floats, max_gap: int) -> int:
 def _filled(values: Floats) -> Floats:
     known = ~np.isnan(values)
     positions = np.arange(values.size, dtype=np.float64)
-    scale = scale_of(values[known])
-    scaled = np.interp(positions, positions[known], scale.forward(values[known]))
+    filled = np.interp(positions, positions[known], values[known])
+    # On logarithms where all was above zero up to the value that ends the hole: what comes later must
+    # not change what was filled before.
+    positive = np.minimum.accumulate(np.where(known, values > 0, True))
+    until = int(positive.size if positive.all() else np.argmin(positive))
+    early = known[:until]
+    if early.any():
+        last = int(np.flatnonzero(early)[-1]) + 1
+        logs = np.log(values[:last][early[:last]])
+        filled[:last] = np.exp(np.interp(positions[:last], positions[:last][early[:last]], logs))
     # Observed values stay bit for bit: exp(log(x)) is not x.
-    return np.where(known, values, scale.back(scaled))
+    return np.where(known, values, filled)

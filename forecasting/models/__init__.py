@@ -38,7 +38,8 @@ REGISTRY: Mapping[str, Model] = MappingProxyType({model.name: model for model in
 
 
 def models_named(names: Sequence[str]) -> tuple[Model, ...]:
-    """Models in the order asked; raises ValueError naming the known ones."""
+    """Models in the order asked, `all` for every one; raises ValueError naming the known ones."""
+    names = [known for name in names for known in (REGISTRY if name == "all" else (name,))]
     unknown = [name for name in names if name not in REGISTRY]
     if unknown:
         message = f"unknown model {', '.join(unknown)}; known: {', '.join(REGISTRY)}"

@@ -9,8 +9,7 @@ from forecasting.models.walks import around, today
 from forecasting.recency import recency_weights
 from forecasting.series import MIN_OBSERVATIONS, Floats, Track
 
-SEASON: Mapping[str, int] = {"day": 5, "week": 52, "month": 12}
-"""Periods after which a season comes again: the business week, the year."""
+_SEASON: Mapping[str, int] = {"week": 52, "month": 12}
 
 _GROWTH_HALF_LIFE_YEARS = 4.0
 
@@ -38,10 +37,18 @@ class SeasonalNaive:
     needs: Mapping[str, int] = field(default_factory=lambda: {"day": 60, "week": 60, "month": 24})
 
     def quantiles(self, track: Track, origins: Sequence[int], horizon: int) -> Floats:
-        season = SEASON[track.frequency]
+        season = _season(track)
         back = season - np.arange(horizon) % season
         paths = track.values[np.asarray(origins)[:, None] - back]
         return around(paths, track, origins)
+
+
+def _season(track: Track) -> int:
+    """Periods after which a season comes again: the year, or the week, which has five days or seven."""
+    if track.frequency == "day":
+        # The first fortnight says whether there are weekends; every origin has seen it.
+        return 7 if any(day.weekday() >= 5 for day in track.periods[:14]) else 5
+    return _SEASON[track.frequency]
 
 
 def _growth(values: Floats, frequency: str) -> float:

@@ -36,10 +36,19 @@ class Statistical:
             # The compiled code keeps what it is given: copies, so that nothing of ours can change.
             if model is None or fit_at != fitted_at:
                 past = track.values[:fit_at][-_LONGEST:].copy()
-                fitted_at, model = fit_at, self.method().fit(past)
+                fitted_at, model = fit_at, _asked(self.method().fit, past)
             newest = track.values[:seen][-_LONGEST:].copy()
-            paths[row] = model.forward(y=newest, h=horizon)["mean"]
+            paths[row] = _asked(model.forward, y=newest, h=horizon)["mean"]
         return around(paths, track, origins)
+
+
+def _asked(method: Callable[..., Any], *values: Any, **options: Any) -> Any:
+    """What the library answers; raises RuntimeError for its errors, some of which have no type of their own."""
+    try:
+        return method(*values, **options)
+    except Exception as error:
+        message = f"statsforecast: {error}"
+        raise RuntimeError(message) from error
 
 
 def _fit_at(seen: int, first: int) -> int:

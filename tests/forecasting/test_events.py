@@ -193,7 +193,7 @@ def test_cutoffs_after_a_value_that_is_not_above_zero_are_left_out_and_named():
     seen = [row.cutoff for row in result.rows if row.series == "s"]
     assert max(seen) == date(1997, 6, 1)
     assert result.left_out == {
-        "s": "8 of 19 cutoffs with fewer than 12 values or with one that is not above zero"
+        "s": "8 of 19 cutoffs with fewer than 12 values, one not above zero, or nothing observed after them"
     }
     with pytest.raises(ValueError, match="above zero"):
         rise_probability(values, horizon=6, rise=0.25, seed=1)

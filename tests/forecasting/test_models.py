@@ -101,6 +101,24 @@ def test_a_price_that_was_fixed_for_years_and_then_moves_gets_a_finite_spread(na
     assert np.abs(found - 4.3).max() < 3
 
 
+@pytest.mark.parametrize("name", ["empirical_walk", "random_walk", "momentum", "drift", "theta"])
+def test_ties_of_sticky_prices_do_not_let_other_origins_in(name):
+    draw = np.random.default_rng(2)
+    values = 4 + np.cumsum(np.round(draw.normal(size=96)) * 0.05)
+    track = Track(values, dates("month", 96), "month")
+    alone = REGISTRY[name].quantiles(track, [80], 5)[0]
+    others = Track(values, dates("month", 96), "month")
+    assert np.array_equal(REGISTRY[name].quantiles(others, [50, 80, 96], 5)[1], alone)
+
+
+def test_a_daily_season_is_a_week_of_five_days_or_of_seven():
+    days = tuple(stamp.date() for stamp in pd.date_range("2024-01-01", periods=70, freq="D"))
+    values = np.asarray([day.weekday() for day in days], dtype=float)
+    track = Track(values, days, "day", is_log=False)
+    medians = REGISTRY["seasonal_naive"].quantiles(track, [63], 7)[0, :, MEDIAN]
+    assert medians == pytest.approx(values[63:70])
+
+
 def test_drift_goes_on_growing_but_less_each_year():
     values = 0.3 * np.arange(10.0)
     track = Track(values, dates("year", 10), "year")
@@ -144,3 +162,8 @@ def test_what_models_share_is_computed_once_an_origin():
 def test_an_unknown_model_is_named_with_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown model oracle; known: gaussian_walk, empirical"):
         models_named(["theta", "oracle"])
+
+
+def test_all_stands_for_every_model():
+    assert models_named(["all"]) == tuple(REGISTRY.values())
+    assert models_named(["theta", "all"])[0] is REGISTRY["theta"]

@@ -4,13 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecasting.panel import ROW_COLUMNS, PanelError, panel_backtest, panel_events
+from forecasting.models import models_named
+from forecasting.panel import (
+    ROW_COLUMNS,
+    PanelError,
+    panel_backtest,
+    panel_events,
+    series_tested,
+)
 
 OPTIONS = {"freq": "MS", "horizon": 3, "step": 6, "min_train": 36, "models": ["theta"]}
 
 
-def panel(*names: str, length: int = 90) -> pd.DataFrame:
-    draw = np.random.default_rng(4)
+def panel(*names: str, length: int = 90, seed: int = 4) -> pd.DataFrame:
+    draw = np.random.default_rng(seed)
     return pd.concat(
         pd.DataFrame(
             {
@@ -59,10 +66,14 @@ def test_figures_equal_a_slow_loop_over_the_rows():
     assert theta["coverage_80"] == pytest.approx(np.mean(inside), abs=1e-4)
 
 
-def test_the_champion_uses_only_what_was_known_at_each_cutoff():
+@pytest.mark.parametrize("corrupt", [1e6, 0.0, -5.0], ids=str)
+def test_past_forecasts_use_only_what_was_known_at_each_cutoff(corrupt):
     frame = panel("a", length=120)
+    frame.loc[[40, 41], "y"] = (
+        np.nan
+    )  # a hole is filled from what ends it, not from what comes later
     rows, _ = panel_backtest(frame, **OPTIONS)
-    broken = frame.assign(y=np.where(np.arange(120) < 100, frame["y"], 1e6))
+    broken = frame.assign(y=np.where(np.arange(120) < 100, frame["y"], corrupt))
     corrupted, _ = panel_backtest(broken, **OPTIONS)
     past = rows["cutoff"] <= frame["ds"].iloc[99]
     quantiles = [name for name in rows if name.startswith("q")]
@@ -92,7 +103,7 @@ def test_any_engine_gives_the_same_rows_and_figures():
         for part in (*figures["models"].values(), figures["champion"]):
             part.pop("seconds")
     assert summary == same
-    assert sum(heard) == 9
+    assert sum(map(len, heard)) == 9
 
 
 def test_one_bad_series_is_named_and_the_others_go_on():
@@ -227,6 +238,53 @@ def test_rows_that_belong_to_no_series_are_counted():
     nameless = panel("a", length=5).assign(unique_id=None)
     _, summary = panel_backtest(pd.concat([panel("good"), nameless]), **OPTIONS)
     assert summary["refused"] == {"(no unique_id)": "5 rows don't say which series they belong to"}
+
+
+@pytest.mark.parametrize("corrupt", [1e6, 0.0, -5.0], ids=str)
+def test_the_champion_is_chosen_by_what_was_known_at_each_cutoff(corrupt):
+    shape = {"freq": "MS", "horizon": 3, "step": 1, "min_train": 36}
+    models = models_named(["gaussian_walk", "random_walk", "momentum", "drift", "empirical_walk"])
+    every = set()
+    for seed in range(6):
+        frame = panel("a", length=160, seed=seed)
+        broken = frame.assign(y=np.where(np.arange(160) < 150, frame["y"], corrupt))
+        picks = []
+        for one in (frame, broken):
+            (tested,) = series_tested([("a", one)], **shape, models=models)
+            seen = np.asarray(tested.result.origins)
+            picks.append(np.asarray(tested.picks)[seen <= 150].tolist())
+        assert picks[0] == picks[1]
+        every |= set(picks[0])
+    assert len(every) > 1  # there was something to choose
+
+
+class Broken(Oracle):
+    name = "broken"
+
+    def quantiles(self, track, origins, horizon):
+        raise TypeError("ours")
+
+
+def test_a_mistake_of_ours_in_one_series_is_named_and_told_with_its_trace():
+    heard = []
+    _, summary = panel_backtest(
+        panel("a"), **{**OPTIONS, "models": [Broken()]}, on_series=heard.extend
+    )
+    assert summary["refused"]["a"].startswith("failed inside Lodestone (TypeError)")
+    assert "ours" in heard[0].trace
+
+
+def test_a_model_from_outside_cannot_take_a_registered_name():
+    class Impostor(Oracle):
+        name = "prophet"
+
+    with pytest.raises(PanelError, match="the name prophet belongs to a registered model"):
+        panel_backtest(panel("a"), **{**OPTIONS, "models": [Impostor()]})
+
+
+def test_figures_too_large_to_square_are_refused_by_name():
+    _, summary = panel_backtest(bad("x", y=np.resize([-1e200, 1e200], 90)), **OPTIONS)
+    assert summary["refused"]["x"].startswith("gaussian_walk")
 
 
 class Failing(Oracle):

@@ -102,10 +102,20 @@ def test_a_rival_has_to_beat_the_kin_that_speaks_already():
     assert choose(result_where(0.90, momentum=0.95))[0] == "theta"
 
 
-def test_a_model_that_was_not_tested_to_the_end_is_named_but_does_not_speak():
-    name, reason, _ = choose(result_where(0.5), without={"theta"})
+def test_a_rival_tested_at_few_cutoffs_is_named_with_their_number_and_does_not_speak():
+    result = result_where([0.5] * 6 + [np.nan] * 4)
+    name, reason, _ = choose(result)
     assert name == "random_walk"
-    assert "best rival Theta" in reason
+    assert "best rival Theta, CRPS 50 % better in the 6 it was tested at, 8 needed" in reason
+
+
+def test_an_erratic_leader_does_not_stand_in_the_way_of_a_steady_rival():
+    result = result_where([0.9] * 10, drift=[0.1] * 5 + [1.6] * 5)
+    assert choose(result)[0] == "theta"
+
+
+def test_even_errors_are_called_even():
+    assert "best rival Theta, no better" in choose(result_where(1.0))[1]
 
 
 def test_the_yardstick_never_speaks():
@@ -284,3 +294,16 @@ def test_policy_events_change_the_forecast_of_a_model_that_listens_and_its_id():
 )
 def test_cutoffs_are_spread_over_what_the_history_allows(frequency, length, step):
     assert plan_for(prepare(observed(walk(length), frequency=frequency))).step == step
+
+
+def test_a_filled_month_makes_another_forecast_than_an_observed_one():
+    values = walk(60)
+    values[30] = np.sqrt(values[29] * values[31])
+    whole = observed(values)
+    holed = ObservedSeries("dy_oxide", "D", "t", "month", whole.points[:30] + whole.points[31:])
+    assert forecast(whole, **OPTIONS).forecast_id != forecast(holed, **OPTIONS).forecast_id
+
+
+def test_a_series_that_even_the_walk_cannot_speak_about_is_refused_by_name():
+    with pytest.raises(CannotForecastError, match="dy_oxide: gaussian_walk"):
+        forecast(observed(np.resize([-1e200, 1e200], 60)), **OPTIONS)
