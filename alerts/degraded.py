@@ -19,7 +19,7 @@ from alerts.rules import (
     short_hash,
 )
 from alerts.wording import day, days, listing, percent, period
-from forecasting.results import CutoffCheck, Scorecard, Situation
+from forecasting.results import CutoffCheck, Scorecard, SeriesForecast, Situation
 
 _ADVICE = (
     "Price alerts of this series, and balances that use it, rest on these forecasts: read their chances as "
@@ -28,7 +28,11 @@ _ADVICE = (
     "look for a change of the market or a broken source if none did."
 )
 
-_YEAR = timedelta(days=366)
+_PERIODS = {"day": 1, "week": 7, "month": 31, "year": 366}  # at most so many days
+_YEAR = timedelta(days=_PERIODS["year"])
+
+_UNSEEN_DAYS = 14
+"""How long a new figure may wait for a backtest: it runs weekly, and one that failed is no news yet."""
 
 CRPS_LIMIT = Limit(Severity.WARNING, 1.15, 1.05)
 HELD_LIMIT = Limit(Severity.WARNING, 0.55, 0.65)
@@ -71,8 +75,14 @@ class ModelDegraded:
 
     def _evaluate(self, subject: str, situation: Situation) -> Reading | NotEvaluated:
         card = situation.scorecards.get(subject)
+        forecast = situation.forecasts.get(subject)
         if card is None:
-            return self._unjudged(subject, f"{subject}: no backtest was made yet (it runs weekly)")
+            named = forecast or situation.observed.get(subject)
+            why = (
+                f"{named.title if named else subject}: no backtest yet: "
+                "start the flow backtest in Prefect, or wait for Sunday"
+            )
+            return self._unjudged(subject, why)
         if len(card.checks) < self.cutoffs:
             why = f"{card.title}: {len(card.checks)} past cutoffs tested, {self.cutoffs} needed"
             return self._unjudged(subject, why)
@@ -80,10 +90,16 @@ class ModelDegraded:
         limit = timedelta(days=self.max_age_days)
         if card.frequency == "year":
             limit += _YEAR  # until the next figure is out, the newest one grows a year old
-        if age > limit:
+        if age.days > limit.days:
             why = (
                 f"{card.title}: the last backtest saw figures known on {day(card.vintage)}, "
                 f"{days(age.days)} ago; the rule judges up to {days(limit.days)}"
+            )
+            return self._unjudged(subject, why)
+        if forecast is not None and _unseen_days(card, forecast, situation) > _UNSEEN_DAYS:
+            why = (
+                f"{card.title}: the last backtest has not seen the figures since "
+                f"{day(card.vintage)}; look at the flow backtest"
             )
             return self._unjudged(subject, why)
         # Sums are off in their last digits: a limit that is met exactly must count as met.
@@ -91,13 +107,13 @@ class ModelDegraded:
         if math.isnan(ratio):
             why = f"{card.title}: the random walk never erred there, so nothing can be compared"
             return self._unjudged(subject, why)
-        return self._read(card, ratio, held)
+        return self._read(card, ratio, held, speaks=forecast.model if forecast else card.model)
 
     def _unjudged(self, subject: str, why: str) -> NotEvaluated:
         fingerprint = self.fingerprint(subject)
         return NotEvaluated(self.name, self.version, self.type, subject, fingerprint, why)
 
-    def _read(self, card: Scorecard, ratio: float, held: float) -> Reading:
+    def _read(self, card: Scorecard, ratio: float, held: float, *, speaks: str) -> Reading:
         severity = self.crps.severity
         is_worse, is_missed = ratio >= self.crps.enter, held < self.held.enter
         is_open = is_worse or is_missed
@@ -117,13 +133,16 @@ class ModelDegraded:
             fingerprint=self.fingerprint(card.series),
             input_id=self._input_id(card),
             value=held if by_held else ratio,
-            unit="of outcomes held" if by_held else "times the walk's error",
+            unit="of outcomes held" if by_held else 'times the error of "as today"',
             limit=self.held.enter if by_held else self.crps.enter,
             severity=severity if is_open else None,
             is_clear=is_clear,
             headline=fitted(card.title, self._finding(ratio, held)),
             facts=(
-                Fact("Error against the plain random walk", f"{ratio:.2f} times (CRPS)"),
+                Fact(
+                    "Error over the whole distribution (CRPS)",
+                    f'{ratio:.2f} times that of "as today" (a plain random walk)',
+                ),
                 Fact("80 % range held", f"{percent(held)} of outcomes"),
                 Fact(
                     "Limits",
@@ -131,23 +150,26 @@ class ModelDegraded:
                 ),
                 Fact("Judged on", f"{self.cutoffs} past cutoffs, {span}, each {steps} ahead"),
                 Fact("Who would have spoken there", _speakers(newest)),
-                Fact("Who speaks now", _title(card.model)),
+                Fact("Who speaks now", _title(speaks)),
             ),
             drivers=self._drivers(card, is_worse=is_worse, is_missed=is_missed),
-            evidence=(card.reason, f"Figures known by {day(card.vintage)}."),
+            evidence=(
+                f"Over the whole past: {card.reason}",
+                f"Figures known by {day(card.vintage)}.",
+            ),
             chart=ChartRef("scorecard", card.series, level=float(self.cutoffs)),
             runbook=self.options.runbook,
             advice=self.options.advice or _ADVICE,
             owner=self.options.owner,
-            measured=f"{ratio:.2f} times the plain walk's error with {percent(held)} held",
-            standing=f"At the newest {self.cutoffs} cutoffs the error was {ratio:.2f} times that of a plain "
-            f"random walk, and the 80 % range held {percent(held)} of outcomes; the limits are "
-            f"{self.crps.enter:.2f} times and {percent(self.held.enter)}.",
+            measured=f'{ratio:.2f} times the error of "as today", with {percent(held)} held',
+            # The limits stand among the facts.
+            standing=f"At the newest {self.cutoffs} cutoffs the error of its forecasts was "
+            f'{_compared(ratio)} that of "as today", and the 80 % range held {percent(held)} of outcomes.',
             exits=(
                 (
                     severity,
-                    f"the error is below {self.crps.exit:.2f} times the walk's and the 80 % range "
-                    f"holds {percent(self.held.exit)} of outcomes or more",
+                    f'the error is below {self.crps.exit:.2f} times that of "as today" and the '
+                    f"80 % range holds {percent(self.held.exit)} of outcomes or more",
                 ),
             ),
             direction="below" if by_held else "above",
@@ -158,17 +180,17 @@ class ModelDegraded:
         over = f"over the last {self.cutoffs} cutoffs"
         parts = []
         if ratio >= self.crps.enter:
-            parts.append(f"forecasts {percent(ratio - 1)} worse than a random walk")
+            parts.append(f'error {_compared(ratio)} "as today"')
         if held < self.held.enter:
             parts.append(f"80 % ranges held {percent(held)}")
         if not parts:
-            parts = [f"error {ratio:.2f} times a random walk's, 80 % ranges held {percent(held)}"]
+            parts = [f'error {_compared(ratio)} "as today", 80 % ranges held {percent(held)}']
         return f"{', '.join(parts)} {over}"
 
     def _drivers(self, card: Scorecard, *, is_worse: bool, is_missed: bool) -> tuple[str, ...]:
         lines = []
         if is_worse:
-            lines.append('Saying "as now", with the range of a plain random walk, was closer.')
+            lines.append('Saying "as today", with the range of a plain random walk, was closer.')
         if is_missed:
             lines.append(
                 "Outcomes left the 80 % range more often than the one time in five it allows: "
@@ -178,8 +200,9 @@ class ModelDegraded:
         worst = max(newest, key=lambda check: check.crps - check.walk_crps)
         if worst.crps > worst.walk_crps > 0:
             lines.append(
-                f"Worst against the walk: from {_period(card, worst)}, error "
-                f"{worst.crps / worst.walk_crps:.2f} times, {percent(worst.held_80)} held."
+                f"Worst against it: from {_period(card, worst)}, error "
+                f'{_compared(worst.crps / worst.walk_crps)} that of "as today", '
+                f"{percent(worst.held_80)} held."
             )
         earlier = card.checks[: -self.cutoffs]
         walk = sum(check.walk_crps for check in earlier)
@@ -187,7 +210,10 @@ class ModelDegraded:
             ratio = sum(check.crps for check in earlier) / walk
             held = sum(check.held_80 for check in earlier) / len(earlier)
             count = "1 cutoff" if len(earlier) == 1 else f"{len(earlier)} cutoffs"
-            lines.append(f"At the {count} before: {ratio:.2f} times, {percent(held)} held.")
+            lines.append(
+                f'At the {count} before: error {_compared(ratio)} that of "as today", '
+                f"{percent(held)} held."
+            )
         return tuple(lines)
 
     def _input_id(self, card: Scorecard) -> str:
@@ -207,5 +233,25 @@ def _period(card: Scorecard, check: CutoffCheck) -> str:
     return period(check.cutoff, card.frequency)
 
 
+def _unseen_days(card: Scorecard, forecast: SeriesForecast, situation: Situation) -> int:
+    """How many days the first figure that came after the backtest has waited for one, 0 when none came.
+
+    Only the newest figure's day is known: the first one came on it, or a period after what was tested.
+    """
+    if forecast.vintage <= card.vintage:
+        return 0
+    following = card.vintage + timedelta(days=_PERIODS[card.frequency])
+    return (situation.known_at - min(forecast.vintage, following)).days
+
+
+def _compared(ratio: float) -> str:
+    """A ratio of errors as its size: "23 % larger than", "5 % smaller than", "as large as"."""
+    gap = ratio - 1
+    if abs(gap) <= 0.005:
+        return "as large as"
+    return f"{percent(abs(gap))} {'larger' if gap > 0 else 'smaller'} than"
+
+
 def _title(model: str) -> str:
-    return model.replace("_", " ")
+    """As the sentences of the choice begin: "Random walk"."""
+    return model.replace("_", " ").capitalize()

@@ -126,7 +126,7 @@ def chart_caption(incident: Incident, *, known_at: datetime, book: str) -> str:
     reading = incident.reading
     pictures = {"series": "Price and forecast", "market": "Supply, demand and shortfall"}
     pictures["volume"] = "Monthly volume and its limit"
-    pictures["scorecard"] = "What forecast ranges promised and what they held"
+    pictures["scorecard"] = "What forecast ranges promised and held, lately and before"
     kind = pictures.get(reading.chart.kind, "Chart") if reading.chart else "Chart"
     through = f" Data through {month(reading.data_through)}." if reading.data_through else ""
     replay = f" {_replay(known_at, book)}." if _replay(known_at, book) else ""

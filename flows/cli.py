@@ -589,6 +589,9 @@ def _backtest(options: argparse.Namespace) -> int:
     from forecasting.panel import panel_backtest, panel_events
 
     settings = _settings()
+    if options.out and not options.out.resolve().parent.is_dir():
+        message = f"{options.out}: there is no folder {options.out.parent} to write it to"
+        raise UsageError(message)
     models = options.models.split(",") if options.models else settings.models
     panel = _panel(options.panel)
     shape = {
@@ -660,7 +663,14 @@ def _panel(path: Path | None) -> "pd.DataFrame":
     if path is not None:
         try:
             return pd.read_csv(
-                path, encoding="utf-8-sig", dtype={"unique_id": "string", "ds": "string"}
+                path,
+                encoding="utf-8-sig",
+                dtype={"unique_id": "string", "ds": "string"},
+                # NA is a name and a word for a missing value; a trailing comma makes no index.
+                keep_default_na=False,
+                na_values={"unique_id": [""], "y": ["", "NA", "N/A", "NaN", "nan", "null"]},
+                index_col=False,
+                low_memory=False,
             )
         except OSError as error:
             message = f"{path}: can't be read ({error.strerror})"

@@ -277,11 +277,12 @@ def on_dask(
         place = f"the Dask scheduler at {settings.dask_scheduler}"
     else:
         runner = DaskTaskRunner(
-            # One thread a process: Python computes on one at a time. No dashboard: it would open a port.
+            # One thread a process: Python computes on one at a time. Dask opens a port for its dashboard
+            # whatever is asked: one of loopback that is free, not always the same.
             cluster_kwargs={
                 "n_workers": min(settings.lanes, len(chunks)),
                 "threads_per_worker": 1,
-                "dashboard_address": None,
+                "dashboard_address": "127.0.0.1:0",
             }
         )
         place = "the local Dask cluster"

@@ -15,19 +15,43 @@ PRECISIONS = ("day", "week", "month")
 COLUMNS = ("date", "date_precision", "direction", "materials")
 
 LIGHT = frozenset({"La", "Ce", "Pr", "Nd", "Sm", "Eu", "Gd"})
+MEDIUM = frozenset(
+    {"Sm", "Eu", "Gd"}
+)  # a part of the light ones, which China names beside the heavy
 HEAVY = frozenset({"Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu", "Y"})
 RARE_EARTHS = LIGHT | HEAVY | {"Sc"}
 
-_GROUPS = {
-    "ree": RARE_EARTHS,
-    "all ree": RARE_EARTHS,
-    "ree incl.": RARE_EARTHS,
-    "light ree": LIGHT,
-    "heavy ree": HEAVY,
+_NAMES = {
+    "scandium": "Sc",
+    "yttrium": "Y",
+    "lanthanum": "La",
+    "cerium": "Ce",
+    "praseodymium": "Pr",
+    "neodymium": "Nd",
+    "samarium": "Sm",
+    "europium": "Eu",
+    "gadolinium": "Gd",
+    "terbium": "Tb",
+    "dysprosium": "Dy",
+    "holmium": "Ho",
+    "erbium": "Er",
+    "thulium": "Tm",
+    "ytterbium": "Yb",
+    "lutetium": "Lu",
 }
+_GROUPS = {"": RARE_EARTHS, "all": RARE_EARTHS, "light": LIGHT, "medium": MEDIUM, "heavy": HEAVY}
+# "REE incl.", "all REEs", "heavy rare-earth oxides", and the first half of "medium and heavy rare earths";
+# what is made of them is no group: "rare-earth magnets".
+_FORM = "oxides?|metals?|alloys?|compounds?"
+_GROUP = re.compile(
+    f"(?:(all|light|medium|heavy) +)?(?:rees?|rare[ -]earths?)(?: +(?:elements?|{_FORM}))?(?: +incl\\.?)?"
+    "|(light|medium|heavy)",
+    re.IGNORECASE,
+)
+_ONE_FORM = re.compile(f" +(?:{_FORM})$", re.IGNORECASE)
 # Two letters before one: ytterbium is no yttrium.
 _SYMBOL = "|".join(sorted(RARE_EARTHS, key=lambda symbol: (-len(symbol), symbol)))
-_COMPOUND = re.compile(f"(?:{_SYMBOL})+")
+_COMPOUND = re.compile(f"(?:{_SYMBOL})+", re.IGNORECASE)
 _PRICED = re.compile(f"((?:{_SYMBOL})+)_(?:oxide|metal|alloy)(?:_|$)", re.IGNORECASE)
 
 
@@ -53,8 +77,12 @@ def read_policy_decisions(file: Traversable) -> tuple[PolicyDecision, ...]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         message = f"{file.name}: can't be read: {error}"
         raise CatalogError(message) from None
+    header = reader.fieldnames or ()
+    if any(";" in name for name in header):
+        message = f"{file.name}: the separator must be a comma, not ';'"
+        raise CatalogError(message)
     for column in COLUMNS:
-        if column not in (reader.fieldnames or ()):
+        if column not in header:
             message = f"{file.name}: the column {column} is missing"
             raise CatalogError(message)
     found = [_decision(row, f"{file.name}: row {line}") for line, row in rows]
@@ -62,15 +90,12 @@ def read_policy_decisions(file: Traversable) -> tuple[PolicyDecision, ...]:
 
 
 def elements_named(materials: str) -> frozenset[str]:
-    """Rare earths in a list of materials: by symbol (Dy, NdPr) or as a group (all REE, heavy REE)."""
-    found: set[str] = set()
-    for part in re.split(r"[,;/+]", materials):
-        word = part.strip()
-        if word.casefold() in _GROUPS:
-            found |= _GROUPS[word.casefold()]
-        elif _COMPOUND.fullmatch(word):
-            found.update(re.findall(_SYMBOL, word))
-    return frozenset(found)
+    """Rare earths in a list of materials: by symbol (Dy, NdPr), name, or as a group (all REE, heavy rare earths).
+
+    Capitals don't matter. Anything else names none: magnets, graphite, dual-use goods.
+    """
+    parts = re.split(r"[,;/+&]| and ", materials, flags=re.IGNORECASE)
+    return frozenset(symbol for part in parts for symbol in _elements(part.strip()))
 
 
 def elements_priced(series: str) -> frozenset[str]:
@@ -78,8 +103,27 @@ def elements_priced(series: str) -> frozenset[str]:
     named = _PRICED.match(series)
     if named is None:
         return frozenset()
-    symbols = re.findall(_SYMBOL, named[1], re.IGNORECASE)
-    return frozenset(symbol.capitalize() for symbol in symbols)
+    return _symbols(named[1])
+
+
+def _elements(material: str) -> frozenset[str]:
+    """Rare earths in one material; a word that is none of them makes it something else: "Nd magnets"."""
+    if group := _GROUP.fullmatch(material):
+        return _GROUPS[(group[1] or group[2] or "").casefold()]
+    found: set[str] = set()
+    for word in re.split(r"[ -]+", _ONE_FORM.sub("", material)):
+        if word.casefold() in _NAMES:
+            found.add(_NAMES[word.casefold()])
+        elif _COMPOUND.fullmatch(word):
+            found |= _symbols(word)
+        else:
+            return frozenset()
+    return frozenset(found)
+
+
+def _symbols(compound: str) -> frozenset[str]:
+    """Symbols in letters that hold nothing else: NdPr, ndpr."""
+    return frozenset(symbol.capitalize() for symbol in re.findall(_SYMBOL, compound, re.IGNORECASE))
 
 
 def _decision(row: Mapping[str | None, str | None], place: str) -> PolicyDecision:

@@ -75,9 +75,10 @@ class Rolling:
             raw[model.name] = found
         return replace(self, raw=raw, failures=failures)
 
-    def raw_crps(self, model: str) -> Floats:
-        """CRPS before calibration at every origin, on its own scale; NaN where nothing is known."""
-        return _row_means(crps_from_quantiles(self.raw[model], self.outcomes))
+    def raw_crps(self, model: str, steps: int) -> Floats:
+        """CRPS before calibration at every origin, on its own scale, over the first so many steps."""
+        raw, outcomes = self.raw[model][:, :steps], self.outcomes[:, :steps]
+        return row_means(crps_from_quantiles(raw, outcomes))
 
     def calibrated(self, model: str, asked: Sequence[int], steps: int | None = None) -> Floats:
         """Quantiles (asked x step x level) at these origins, with the past errors known there.
@@ -120,6 +121,7 @@ class BacktestResult:
     change_scale: Floats
     is_log: bool  # errors are measured on logarithms
     failures: Mapping[str, str] = field(default_factory=dict)
+    dropped: frozenset[str] = frozenset()  # models that were not tested to the end
 
     def at(self, origins: Collection[int]) -> "BacktestResult":
         """The same at some of the cutoffs."""
@@ -145,7 +147,7 @@ class BacktestResult:
     @cached_property
     def mean_crps(self) -> Mapping[str, Floats]:
         """CRPS of every model at every cutoff, mean over the steps with an outcome; NaN without any."""
-        return {model: _row_means(crps) for model, crps in self._crps.items()}
+        return {model: row_means(crps) for model, crps in self._crps.items()}
 
     def crps(self, model: str) -> Floats:
         """CRPS (cutoff x step), on logarithms for positive series; NaN where no outcome is known."""
@@ -177,8 +179,12 @@ class BacktestResult:
         return np.asarray((inside & known).sum(axis=1) / np.maximum(known.sum(axis=1), 1))
 
     def scores(self, until: int | None = None) -> tuple[Score, ...]:
-        """One score a model, over those of the first `until` cutoffs (default all) that it was tested at."""
-        return tuple(self._score(model, until) for model in self.quantiles)
+        """One score a model, over those of the first `until` cutoffs (default all) that it was tested at.
+
+        Models that were dropped have none: theirs would compare other cutoffs.
+        """
+        tested = (model for model in self.quantiles if model not in self.dropped)
+        return tuple(self._score(model, until) for model in tested)
 
     def known_at(self, origin: int) -> int:
         """How many cutoffs had all their outcomes by the time that `origin` periods had been seen."""
@@ -299,11 +305,11 @@ def backtest(
 
 
 def evaluate(
-    rolling: Rolling, scored: Collection[int], horizon: int, as_said: Collection[str] = ()
+    rolling: Rolling, scored: Collection[int], horizon: int, dropped: Collection[str] = ()
 ) -> BacktestResult:
     """Calibrate at the scored origins and put the first `horizon` steps beside the outcomes, in their unit.
 
-    Models in `as_said` are not calibrated: too few of their past errors are known.
+    Models in `dropped` are not calibrated: too few of their past errors are known.
     """
     history = rolling.history
     scored = tuple(scored)
@@ -312,7 +318,7 @@ def evaluate(
     outcomes = np.asarray([observed[seen : seen + horizon] for seen in scored]).reshape(-1, horizon)
     quantiles = {}
     for name, raw in rolling.raw.items():
-        if name in as_said:
+        if name in dropped:
             found = raw[rows][:, :horizon]
         else:
             found = rolling.calibrated(name, scored, horizon)
@@ -322,6 +328,8 @@ def evaluate(
             quantiles[name][alike] = scale.back(quantiles[name][alike])
     scale = history.scale
     changes = np.abs(np.diff(scale.forward(history.values)))
+    # A filled value moved as its neighbours say: only changes that were seen count.
+    changes[history.is_filled[1:] | history.is_filled[:-1]] = np.nan
     return BacktestResult(
         series=history.series,
         frequency=history.frequency,
@@ -331,18 +339,24 @@ def evaluate(
         periods=tuple(history.periods[seen : seen + horizon] for seen in scored),
         outcomes=outcomes,
         quantiles=quantiles,
-        change_scale=np.asarray([changes[: seen - 1].mean() for seen in scored]),
+        change_scale=np.asarray([_mean_known(changes[: seen - 1]) for seen in scored]),
         is_log=scale.is_log,
         failures=rolling.failures,
+        dropped=frozenset(dropped),
     )
 
 
-def _row_means(values: Floats) -> Floats:
+def row_means(values: Floats) -> Floats:
     """Mean of what is known in each row; NaN where nothing is."""
     known = np.isfinite(values)
     count = known.sum(axis=1)
     total = np.where(known, values, 0.0).sum(axis=1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _mean_known(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def _ratio(value: float, yardstick: float) -> float:

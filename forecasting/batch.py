@@ -54,10 +54,7 @@ class Refusal:
 def forecast_chunk(
     tasks: Sequence[ForecastTask], options: ForecastOptions
 ) -> tuple[SeriesForecast | Refusal, ...]:
-    """A result for each task, in their order; whatever goes wrong with one series, the others go on.
-
-    Raises ValueError for an unknown model, before anything is forecast.
-    """
+    """A result for each task, in their order; whatever goes wrong with one series, the others go on."""
     return tuple(_forecast_or_refusal(task, options) for task in tasks)
 
 

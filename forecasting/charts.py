@@ -279,16 +279,17 @@ def volume_bars(observed: ObservedSeries, *, trailing_mean: float, limit_share: 
 def score_panels(card: Scorecard, *, newest: int = 8) -> bytes:
     """PNG of what the ranges promised and held, where outcomes fell in them, and the error by cutoff.
 
-    The error stands beside the Gaussian walk's; the last `newest` cutoffs are shaded. A figure that is not
-    known, and a panel without any, stays empty.
+    What the speaking model's ranges held over the whole past stands beside what was held at the last `newest`
+    cutoffs by those that would have spoken there. The error stands beside the Gaussian walk's; the newest
+    cutoffs are shaded. A figure that is not known, and a panel without any, stays empty.
     """
     with _picture() as (figure, out):
-        held = figure.add_axes((0.08, 0.495, 0.37, 0.275))
-        tenths = figure.add_axes((0.56, 0.495, 0.40, 0.275))
-        errors = figure.add_axes((0.08, 0.155, 0.71, 0.215))
+        held = figure.add_axes((0.08, 0.525, 0.37, 0.245))
+        tenths = figure.add_axes((0.56, 0.525, 0.40, 0.245))
+        errors = figure.add_axes((0.08, 0.155, 0.71, 0.20))
         for axes in (held, tenths, errors):
             _frame(axes)
-        _draw_held(held, card)
+        _draw_held(held, card, newest)
         _draw_tenths(tenths, card)
         _draw_errors(errors, card, newest)
         steps = f"{card.horizon} {card.frequency}{'' if card.horizon == 1 else 's'}"
@@ -301,37 +302,49 @@ def score_panels(card: Scorecard, *, newest: int = 8) -> bytes:
         )
         _foot(
             figure,
-            f"As known on {_instant(card.vintage)}. Speaks now: {_model(card.model)}.",
+            f"As known on {_instant(card.vintage)}. Whole past: {_model(card.model)} alone; newest cutoffs: "
+            "what would have spoken.",
         )
     return out.getvalue()
 
 
-def _draw_held(axes: "Axes", card: Scorecard) -> None:
-    """Bars of the share held by the ranges of the model that speaks, dashes for what they promised."""
+def _draw_held(axes: "Axes", card: Scorecard, newest: int) -> None:
+    """Bars of the share held over the whole past and at the newest cutoffs, dashes for what was promised.
+
+    Of the newest cutoffs only the 80 % range is kept.
+    """
     score = next((score for score in card.scores if score.model == card.model), None)
+    unknown = float("nan")
+    held = (score.coverage_50, score.coverage_80, score.coverage_95) if score else (unknown,) * 3
+    count = min(newest, len(card.checks))
+    bars = [
+        (0.0, 0.5, held[0], 0.45, "50 %"),
+        (1.0, 0.8, held[1], 0.45, "80 %\nwhole past"),
+        (2.0, 0.95, held[2], 0.45, "95 %"),
+    ]
+    if count:
+        label = f"80 %\nnewest {count} cutoff{'' if count == 1 else 's'}"
+        bars.append((3.4, 0.8, card.recent(newest)[1], 1.0, label))
     axes.set_ylim(0, 1.12)
     axes.set_yticks([0, 0.5, 1])
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    axes.set_xlim(-0.5, 2.5)
-    axes.set_xticks([0, 1, 2])
-    axes.set_xticklabels(["50 % range", "80 %", "95 %"])
-    _unit(axes, f"outcomes held by {_model(card.model)} (dash: promised)")
-    if score is None:
-        return
-    found = (score.coverage_50, score.coverage_80, score.coverage_95)
-    for place, (promised, share) in enumerate(zip((0.5, 0.8, 0.95), found, strict=True)):
+    axes.set_xlim(-0.5, 4.2)
+    axes.set_xticks([place for place, *_ in bars])
+    axes.set_xticklabels([label for *_, label in bars])
+    _unit(axes, "outcomes held by the ranges (dash: promised)")
+    for place, promised, share, strength, _ in bars:
         if not np.isnan(share):
-            axes.bar([place], [share], width=0.55, color=_BLUE, alpha=0.75, lw=0)
+            axes.bar([place], [share], width=0.7, color=_BLUE, alpha=strength, lw=0)
             axes.text(
                 place,
                 0.04,
                 f"{100 * share:.0f} %",
                 ha="center",
                 fontsize=16,
-                color="white" if share > 0.2 else _INK,
+                color="white" if strength == 1 and share > 0.2 else _INK,
                 fontweight="bold",
             )
-        axes.plot([place - 0.36, place + 0.36], [promised] * 2, color=_ORANGE, lw=3.5)
+        axes.plot([place - 0.38, place + 0.38], [promised] * 2, color=_ORANGE, lw=3.5)
 
 
 def _draw_tenths(axes: "Axes", card: Scorecard) -> None:
@@ -545,7 +558,7 @@ def _rate(unit: str, frequency: str = "month") -> str:
 
 
 def _model(name: str) -> str:
-    return name.replace("_", " ")
+    return name.replace("_", " ").capitalize()
 
 
 def _period(period: date, frequency: str) -> str:

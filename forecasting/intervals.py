@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
 from forecasting.recency import recency_weights
 from forecasting.results import MEDIAN, QUANTILE_LEVELS
@@ -96,10 +97,10 @@ def conformal(
     seen_at = np.asarray(origins)
     known_at = (seen_at[:, None] + np.arange(1, steps + 1)).ravel()
     weights = np.repeat(recency_weights(seen_at[-1] - seen_at * 1.0, half_life), steps)
-    # Forecasts that start within one horizon of each other share most of what happened.
-    gap = float(np.median(np.diff(seen_at))) if seen_at.size > 1 else 1.0
-    independent = min(1.0, 2 * gap / steps) / steps
     at = np.asarray(asked)
+    # Forecasts that start within one horizon of each other share most of what happened.
+    gaps = np.asarray([usual_gap(seen_at[: row + 1]) for row in at])
+    independent = np.minimum(1.0, 2 * gaps / steps) / steps
     corrected = quantiles[at].copy()
     medians = quantiles[..., MEDIAN]
     earlier = np.repeat(np.arange(seen_at.size), steps)
@@ -127,7 +128,12 @@ def _misses(outcomes: Floats, medians: Floats, lower: Floats, upper: Floats) -> 
     return np.where(still, 0.0, np.minimum(misses, _FARTHEST))
 
 
-def _factors(misses: Floats, weights: Floats, promised: float, independent: float) -> Floats:
+def usual_gap(origins: Sequence[int] | npt.NDArray[np.int64]) -> float:
+    """Median distance between origins; 1 when there is no other."""
+    return float(np.median(np.diff(origins))) if len(origins) > 1 else 1.0
+
+
+def _factors(misses: Floats, weights: Floats, promised: float, independent: Floats) -> Floats:
     """By how much half-widths should have been larger for the share promised, one number a row of weights.
 
     `misses` rise; a weight of 0 is a miss that a row knows nothing of.

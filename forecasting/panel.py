@@ -1,15 +1,24 @@
 """Models judged on anyone's series: a long table in, one row a forecast and one summary out."""
 
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from forecasting.backtest import BacktestResult, evaluate, origins_of, roll, with_learning
+from forecasting.backtest import (
+    BacktestResult,
+    evaluate,
+    origins_of,
+    roll,
+    row_means,
+    with_learning,
+)
 from forecasting.batch import unforeseen
 from forecasting.events import EventResult, event_backtest
 from forecasting.metrics import is_inside
@@ -30,6 +39,9 @@ if TYPE_CHECKING:
 
 QUANTILE_COLUMNS = ("q025", "q10", "q25", "q50", "q75", "q90", "q975")
 ROW_COLUMNS = ("unique_id", "cutoff", "model", "ds", "step", "y", *QUANTILE_COLUMNS)
+_DAYS = "SUN|MON|TUE|WED|THU|FRI|SAT"
+_MONTHS = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
+_PERIODS = re.compile(f"[DBA]|W(-({_DAYS}))?|M[SE]?|Y|Y[SE](-({_MONTHS}))?")
 _CHUNK = 4  # series that one process tests at a time
 _AT = {level: index for index, level in enumerate(QUANTILE_LEVELS)}
 
@@ -82,6 +94,12 @@ def panel_backtest(
 
     _require_columns(frame)
     _offset(freq)
+    if frame.empty:
+        message = "the panel has no rows"
+        raise PanelError(message)
+    if min_train < 2:
+        message = f"min_train {min_train}: a forecast needs at least 2 periods"
+        raise PanelError(message)
     competing = _models(models)
     groups = [(str(name), group) for name, group in frame.groupby("unique_id", sort=True)]
     job = partial(
@@ -130,6 +148,10 @@ def panel_backtest(
     }
     if refused:
         summary["refused"] = refused
+    for model in competing:
+        if results and summary["models"][model.name]["coverage_80"] is None:
+            needs = ", ".join(f"{count} {word}s" for word, count in model.needs.items())
+            failures.setdefault(model.name, f"spoke at no cutoff; it needs {needs}")
     if failures:
         summary["failed"] = failures
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*ROW_COLUMNS])
@@ -238,7 +260,11 @@ def panel_events(
 def _require_columns(frame: "pd.DataFrame") -> None:
     missing = [column for column in ("unique_id", "ds", "y") if column not in frame.columns]
     if missing:
-        message = f"the panel has no column {', '.join(missing)}; unique_id, ds and y are needed"
+        found = ", ".join(map(str, frame.columns))[:120]
+        message = (
+            f"the panel has no column {', '.join(missing)}; unique_id, ds and y are needed, "
+            f"with commas between them; found: {found}"
+        )
         raise PanelError(message)
 
 
@@ -268,7 +294,12 @@ def panel_history(series: str, group: "pd.DataFrame", freq: str) -> History:
     moments = _dates(series, group["ds"])
     values = pd.to_numeric(group["y"], errors="coerce")
     _refuse_unread(series, "y", group["y"], values, "a number")
-    known = pd.Series(values.to_numpy(dtype=np.float64), index=pd.DatetimeIndex(moments)).dropna()
+    index = pd.DatetimeIndex(moments)
+    if offset == "B":
+        # A weekend's quote is not known on Friday: it is the next business day's.
+        days = index.to_numpy().astype("M8[D]")
+        index = pd.DatetimeIndex(np.busday_offset(days, 0, roll="forward"))
+    known = pd.Series(values.to_numpy(dtype=np.float64), index=index).dropna()
     regular = known.sort_index(kind="stable").resample(offset).last()
     if not len(regular):
         raise CannotForecastError(series, f"0 observations, {MIN_OBSERVATIONS[frequency]} needed")
@@ -281,7 +312,7 @@ def panel_history(series: str, group: "pd.DataFrame", freq: str) -> History:
 
 
 # The offset at the end of an instant: Z, +05:30, -0800; a date's own hyphens are not one.
-_ZONE = r"(?<=\d\d:\d\d)(:\d\d(?:\.\d+)?)?\s*(?:Z|[+-]\d\d:?\d\d)$"
+_ZONE = r"(?<=\d\d:\d\d)(:\d\d(?:\.\d+)?)?\s*(?:Z|[+-]\d\d(?::?\d\d)?)$"
 
 
 def _dates(series: str, column: "pd.Series[Any]") -> "pd.Series[pd.Timestamp]":
@@ -307,18 +338,20 @@ def _refuse_unread(
     unread = read.isna() & given.notna() & (given.astype("string").str.strip() != "")
     if unread.any():
         first = str(given[unread].iloc[0])
+        at = given.index[unread][0]
+        place = f" in row {int(at) + 1}" if isinstance(at, Integral) else ""
         more = f" and {int(unread.sum()) - 1} more" if unread.sum() > 1 else ""
-        raise CannotForecastError(series, f"{name} {first[:40]!r}{more} is not {allowed}")
+        raise CannotForecastError(series, f"{name} {first[:40]!r}{place}{more} is not {allowed}")
 
 
 def _offset(freq: str) -> tuple[str, str]:
     """The pandas name of a period and our word for it."""
-    # pandas gave M and Y new names; people still write the old ones.
-    alias = {"M": "MS", "Y": "YS", "A": "YS"}.get(freq.upper(), freq)
-    word = {"Y": "year", "M": "month", "W": "week", "B": "day", "D": "day"}.get(alias[:1].upper())
-    if word is None or alias[:1].isdigit():
+    if not _PERIODS.fullmatch(freq.upper()):
         message = f"unknown period {freq!r}; D, B, W (W-FRI …), MS, ME, YS or YE expected"
         raise PanelError(message)
+    # pandas gave M and Y new names; people still write the old ones.
+    alias = {"M": "MS", "Y": "YS", "A": "YS"}.get(freq.upper(), freq.upper())
+    word = {"Y": "year", "M": "month", "W": "week", "B": "day", "D": "day"}[alias[:1]]
     return alias, word
 
 
@@ -356,7 +389,8 @@ def _figures(parts: Sequence[tuple[BacktestResult, Sequence[str]]]) -> dict[str,
         losses += [result.crps(YARDSTICK), result.absolute_error(YARDSTICK)]
         # A series that never moved before the cutoff has no unit to measure errors in.
         unit = np.where(result.change_scale > 0, result.change_scale, np.nan)[:, None]
-        sums += [np.nansum(np.where(known, loss / unit, np.nan)) for loss in losses]
+        # Every cutoff weighs the same, however many of its outcomes are known.
+        sums += [np.nansum(row_means(np.where(known, loss / unit, np.nan))) for loss in losses]
         for at, (low, high) in enumerate(((0.1, 0.9), (0.025, 0.975))):
             lower, upper = quantiles[..., _AT[low]], quantiles[..., _AT[high]]
             inside[at] += (is_inside(lower, upper, result.outcomes) & known).sum()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecasting.backtest import BacktestResult, Rolling, evaluate, origins_of, roll, with_learning
+from forecasting.intervals import usual_gap
 from forecasting.metrics import pit, pit_histogram
 from forecasting.models import INCUMBENT, REGISTRY, YARDSTICK, models_named
 from forecasting.paths import sample_paths
@@ -23,7 +24,7 @@ from forecasting.series import (
     scale_of,
 )
 
-MODEL_VERSION = "2"
+MODEL_VERSION = "3"
 """Part of every forecast id: raise it when equal input may give different numbers."""
 
 MARGIN = 0.02
@@ -34,6 +35,9 @@ SURE = 2.0
 
 KIN = {"day": "momentum", "week": "momentum", "month": "momentum", "year": "drift"}
 """The random walk with a median that moves, shrunk towards it already: a lead is enough for its place."""
+
+_KIN_SURE = {"day": 0.0, "week": 0.0, "month": 0.0, "year": 1.0}
+"""Standard errors that the lead needs all the same: few years show trends where there are none."""
 
 MIN_CUTOFFS = 8
 """Past cutoffs that a comparison must rest on."""
@@ -92,12 +96,14 @@ def pick(result: BacktestResult, until: int | None = None) -> Pick:
     crps = {model: values[:until] for model, values in result.mean_crps.items()}
     place = crps[INCUMBENT]
     cutoffs = int((~np.isnan(place)).sum())
-    overlap = _overlap(result)
-    rivals = [model for model in crps if model not in (INCUMBENT, YARDSTICK)]
+    overlap = _overlap(result, until)
+    others = {INCUMBENT, YARDSTICK, *result.dropped}
+    rivals = [model for model in crps if model not in others]
     tested = {model: _comparison(crps[model], place, overlap) for model in rivals}
     kin = KIN[result.frequency]
-    is_kin = kin in tested and tested[kin].cutoffs >= MIN_CUTOFFS and tested[kin].gain > 0
-    speaks = kin if is_kin else INCUMBENT
+    own = tested.get(kin, _Comparison(0, 0.0, 0.0))
+    is_ahead = own.gain > 0 and own.errors_apart >= _KIN_SURE[result.frequency]
+    speaks = kin if own.cutoffs >= MIN_CUTOFFS and is_ahead else INCUMBENT
     leads = {model: _comparison(crps[model], crps[speaks], overlap) for model in rivals}
     clear = [
         model
@@ -121,10 +127,9 @@ class _Comparison:
     errors_apart: float  # the same in standard errors
 
 
-def _overlap(result: BacktestResult) -> float:
+def _overlap(result: BacktestResult, until: int | None) -> float:
     """How often each outcome is counted: cutoffs within a horizon of each other share what happened."""
-    gaps = np.diff(result.origins)
-    return max(1.0, result.outcomes.shape[1] / float(np.median(gaps))) if gaps.size else 1.0
+    return float(max(1.0, result.outcomes.shape[1] / usual_gap(result.origins[:until])))
 
 
 def _comparison(own: Floats, other: Floats, overlap: float) -> _Comparison:
@@ -170,7 +175,8 @@ def choose(result: BacktestResult, until: int | None = None) -> tuple[str, str, 
         return INCUMBENT, reason, scores
     held = next(_held(score) for score in scores if score.model == found.model)
     if not found.rival:
-        reason = f"{place} speaks for {result.series}: no rival could be tested; {held}"
+        why = "its rivals fell behind early" if result.dropped else "no rival could be tested"
+        reason = f"{place} speaks for {result.series}: {why}; {held}"
         return INCUMBENT, reason, scores
     if found.model != INCUMBENT:
         reason = (
@@ -338,16 +344,17 @@ def _tested(
     if is_raced:
         rolling = rolling.with_models(rivals, at=heats)
         rows = [row for row, seen in enumerate(rolling.origins) if seen in heats]
-        place = rolling.raw_crps(INCUMBENT)[rows]
+        place = rolling.raw_crps(INCUMBENT, plan.horizon)[rows]
         finalists = [
             model
             for model in rivals
-            if _comparison(rolling.raw_crps(model.name)[rows], place, 1.0).gain > MARGIN
+            if _comparison(rolling.raw_crps(model.name, plan.horizon)[rows], place, 1.0).gain
+            > MARGIN
         ]
         dropped = {model.name for model in rivals if model not in finalists}
         rolling = rolling.with_models(finalists, at={*scored, now})
     require_walks(rolling)
-    return rolling, evaluate(rolling, scored, plan.horizon, as_said=dropped)
+    return rolling, evaluate(rolling, scored, plan.horizon, dropped=dropped)
 
 
 def _paths(history: History, quantiles: Floats, n_paths: int, seed: int) -> Floats:

@@ -17,6 +17,7 @@ MIN_OBSERVATIONS: Mapping[str, int] = {"day": 60, "week": 26, "month": 12, "year
 MAX_GAP: Mapping[str, int] = {"day": 10, "week": 2, "month": 2, "year": 2}
 """Periods that may be missing in a row; business days allow for the Chinese New Year closure."""
 
+_SMALLEST, _LARGEST = 1e-100, 1e100  # sizes whose squares and ratios are numbers still
 # exp() of more than about 709 overflows; prices end long before.
 _LOG_LIMIT = 600.0
 
@@ -164,6 +165,13 @@ def from_grid(
         raise CannotForecastError(series, f"0 observations, {needed} needed")
     if np.isinf(values).any():
         raise CannotForecastError(series, "an infinite value")
+    sizes = np.abs(values[known][values[known] != 0])
+    if sizes.size and not (sizes.min() >= _SMALLEST and sizes.max() <= _LARGEST):
+        worst = sizes.max() if sizes.max() > _LARGEST else sizes.min()
+        reason = (
+            f"a value of the size {worst:.3g}: choose a unit between {_SMALLEST:g} and {_LARGEST:g}"
+        )
+        raise CannotForecastError(series, reason)
     values = values[: known[-1] + 1]
     start = _last_stretch(values, MAX_GAP[frequency])
     stretch = values[start:]

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import pytest
 
@@ -10,8 +10,8 @@ from alerts.degraded import ModelDegraded
 from alerts.lifecycle import Reason, State, decide
 from alerts.messages import root_message
 from alerts.rules import HEADLINE_LIMIT, Limit, NotEvaluated, Reading, RuleOptions, Severity
-from forecasting.results import Scorecard, Situation
-from tests.builders import NOW, make_scorecard, month_after
+from forecasting.results import Scorecard, SeriesForecast, Situation
+from tests.builders import NOW, make_forecast, make_scorecard, month_after
 
 WARNING = Severity.WARNING
 RULE = ModelDegraded("model-degraded", ("dy_oxide",))
@@ -32,6 +32,12 @@ def refusal(card: Scorecard, rule: ModelDegraded = RULE) -> str:
     (answer,) = rule.evaluate(known(card))
     assert isinstance(answer, NotEvaluated), answer
     return answer.why
+
+
+def forecast_known_on(vintage: datetime, model: str = "theta") -> SeriesForecast:
+    return make_forecast(
+        series="dy_oxide", title="Dysprosium oxide, FOB China", vintage=vintage, model=model
+    )
 
 
 def value_of(reading: Reading, label: str) -> str:
@@ -120,8 +126,58 @@ def test_a_series_without_a_backtest_is_not_judged_when_it_is_named_and_not_expe
     (answer,) = RULE.evaluate(Situation(NOW))
 
     assert isinstance(answer, NotEvaluated)
-    assert answer.why == "dy_oxide: no backtest was made yet (it runs weekly)"
+    assert answer.why == (
+        "dy_oxide: no backtest yet: start the flow backtest in Prefect, or wait for Sunday"
+    )
     assert replace(RULE, series=()).evaluate(Situation(NOW)) == ()
+
+
+def test_a_series_without_a_backtest_goes_by_its_title_when_a_forecast_has_it():
+    (answer,) = RULE.evaluate(Situation(NOW, forecasts={"dy_oxide": forecast_known_on(NOW)}))
+
+    assert isinstance(answer, NotEvaluated)
+    assert answer.why.startswith("Dysprosium oxide, FOB China: no backtest yet: ")
+
+
+def test_the_age_of_a_backtest_counts_whole_days_as_that_of_a_source_does():
+    assert read(make_scorecard(GOOD, vintage=NOW - timedelta(days=120, hours=23))).is_clear
+    assert "121 days ago" in refusal(make_scorecard(GOOD, vintage=NOW - timedelta(days=121)))
+
+
+@pytest.mark.parametrize(
+    ("frequency", "tested_days_ago", "newest_days_ago", "is_judged"),
+    [
+        pytest.param("month", 30, 30, True, id="the backtest saw the newest figure"),
+        pytest.param("month", 30, 40, True, id="the backtest saw more than the forecast"),
+        pytest.param("month", 35, 3, True, id="a month's figure that the next Sunday tests"),
+        pytest.param("month", 45, 14, True, id="a figure that waits for two weeks"),
+        pytest.param("month", 46, 15, False, id="a figure that waits for longer"),
+        pytest.param("month", 75, 3, False, id="the second figure that it misses"),
+        pytest.param("day", 15, 0, True, id="two weeks of days"),
+        pytest.param("day", 16, 0, False, id="more than two weeks of days"),
+        pytest.param("year", 366, 2, True, id="a new year"),
+        pytest.param("year", 366, 15, False, id="a new year that no backtest has seen"),
+    ],
+)
+def test_a_backtest_that_missed_new_figures_for_two_weeks_is_not_judged_whatever_its_age(
+    frequency, tested_days_ago, newest_days_ago, is_judged
+):
+    card = make_scorecard(vintage=NOW - timedelta(days=tested_days_ago), frequency=frequency)
+    forecast = forecast_known_on(NOW - timedelta(days=newest_days_ago))
+    (answer,) = RULE.evaluate(replace(known(card), forecasts={"dy_oxide": forecast}))
+
+    assert isinstance(answer, Reading) is is_judged
+
+
+def test_a_backtest_that_missed_new_figures_says_since_when_and_where_to_look():
+    card = make_scorecard(vintage=NOW - timedelta(days=60))
+    (answer,) = RULE.evaluate(replace(known(card), forecasts={"dy_oxide": forecast_known_on(NOW)}))
+
+    assert isinstance(answer, NotEvaluated)
+    assert answer.why == (
+        "Dysprosium oxide, FOB China: the last backtest has not seen the figures since "
+        "22 Apr 2025; look at the flow backtest"
+    )
 
 
 def test_every_series_with_a_scorecard_is_judged_unless_some_are_named():
@@ -183,18 +239,22 @@ def test_it_opens_once_stays_open_between_the_limits_and_ends_beyond_them():
 @pytest.mark.parametrize(
     ("ratio", "held", "headline"),
     [
-        (1.22, 0.8, "forecasts 22 % worse than a random walk over the last 8 cutoffs"),
+        (1.22, 0.8, 'error 22 % larger than "as today" over the last 8 cutoffs'),
         (0.95, 0.48, "80 % ranges held 48 % over the last 8 cutoffs"),
         (
             1.22,
             0.48,
-            "forecasts 22 % worse than a random walk, 80 % ranges held 48 % "
-            "over the last 8 cutoffs",
+            'error 22 % larger than "as today", 80 % ranges held 48 % over the last 8 cutoffs',
         ),
         (
             0.95,
             0.8,
-            "error 0.95 times a random walk's, 80 % ranges held 80 % over the last 8 cutoffs",
+            'error 5 % smaller than "as today", 80 % ranges held 80 % over the last 8 cutoffs',
+        ),
+        (
+            1.0,
+            0.8,
+            'error as large as "as today", 80 % ranges held 80 % over the last 8 cutoffs',
         ),
     ],
 )
@@ -209,20 +269,23 @@ def test_the_headline_says_what_went_wrong_and_fits_a_phone(ratio, held, headlin
 def test_an_operator_learns_the_numbers_their_limits_and_what_they_rest_on():
     reading = read(make_scorecard((*GOOD, *[1.0] * 7, 3.4), [0.8] * 8 + [0.6, 0.4] * 4), rule=RULE)
 
-    assert value_of(reading, "Error against the plain random walk") == "1.30 times (CRPS)"
+    assert value_of(reading, "Error over the whole distribution (CRPS)") == (
+        '1.30 times that of "as today" (a plain random walk)'
+    )
     assert value_of(reading, "80 % range held") == "50 % of outcomes"
     assert value_of(reading, "Limits") == "1.15 times, or fewer than 55 % held (warning)"
     assert value_of(reading, "Judged on") == (
         "8 past cutoffs, Feb 2023 to Nov 2024, each 6 months ahead"
     )
-    assert value_of(reading, "Who would have spoken there") == "theta at 8"
+    assert value_of(reading, "Who would have spoken there") == "Theta at 8"
     assert reading.drivers == (
-        'Saying "as now", with the range of a plain random walk, was closer.',
+        'Saying "as today", with the range of a plain random walk, was closer.',
         "Outcomes left the 80 % range more often than the one time in five it allows: "
         "chances told in alerts were too sure.",
-        "Worst against the walk: from Nov 2024, error 3.40 times, 40 % held.",
-        "At the 8 cutoffs before: 0.90 times, 80 % held.",
+        'Worst against it: from Nov 2024, error 240 % larger than that of "as today", 40 % held.',
+        'At the 8 cutoffs before: error 10 % smaller than that of "as today", 80 % held.',
     )
+    assert reading.evidence[0].startswith("Over the whole past: Theta speaks for dy_oxide: ")
     assert reading.evidence[-1] == "Figures known by 20 Jun 2025."
 
 
@@ -231,7 +294,17 @@ def test_the_models_that_would_have_spoken_are_counted():
     mixed = [replace(check, model="random_walk") for check in card.checks[-3:]]
 
     reading = read(replace(card, checks=(*card.checks[:-3], *mixed)))
-    assert value_of(reading, "Who would have spoken there") == "theta at 5 and random walk at 3"
+    assert value_of(reading, "Who would have spoken there") == "Theta at 5 and Random walk at 3"
+
+
+def test_who_speaks_now_is_the_model_of_the_forecast_when_there_is_one():
+    card = make_scorecard(model="theta")
+    forecast = forecast_known_on(card.vintage, model="random_walk")
+    (reading,) = RULE.evaluate(replace(known(card), forecasts={"dy_oxide": forecast}))
+
+    assert isinstance(reading, Reading)
+    assert value_of(reading, "Who speaks now") == "Random walk"
+    assert value_of(read(card), "Who speaks now") == "Theta"
 
 
 def test_the_limit_that_is_told_is_the_one_that_is_crossed():
@@ -257,12 +330,12 @@ def test_a_message_says_what_it_means_what_to_do_and_when_it_ends():
     message = root_message(incident, Reason.OPENED, known_at=NOW, book="live")
 
     assert message.why_now == (
-        "At the newest 8 cutoffs the error was 1.20 times that of a plain random walk, and the "
-        "80 % range held 60 % of outcomes; the limits are 1.15 times and 55 %."
+        "At the newest 8 cutoffs the error of its forecasts was 20 % larger than that of "
+        '"as today", and the 80 % range held 60 % of outcomes.'
     )
     assert message.lead == (
-        "Open since 21 Jun 2025. It ends when the error is below 1.05 times the walk's and the "
-        "80 % range holds 65 % of outcomes or more."
+        'Open since 21 Jun 2025. It ends when the error is below 1.05 times that of "as today" and '
+        "the 80 % range holds 65 % of outcomes or more."
     )
     assert message.advice.startswith(
         "Price alerts of this series, and balances that use it, rest on"

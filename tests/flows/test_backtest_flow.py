@@ -174,15 +174,15 @@ def test_the_picture_of_the_alert_is_that_of_the_scorecard(service):
     [
         (
             make_scorecard([0.95] * 8),
-            ModelVerdict("holds up", "0.95 times the plain walk's error with 80 % held"),
+            ModelVerdict("holds up", '0.95 times the error of "as today", with 80 % held'),
         ),
         (
             make_scorecard([1.1] * 8),
-            ModelVerdict("borderline", "1.10 times the plain walk's error with 80 % held"),
+            ModelVerdict("borderline", '1.10 times the error of "as today", with 80 % held'),
         ),
         (
             make_scorecard([1.3] * 8, 0.5),
-            ModelVerdict("degraded", "1.30 times the plain walk's error with 50 % held"),
+            ModelVerdict("degraded", '1.30 times the error of "as today", with 50 % held'),
         ),
         (make_scorecard([1.3] * 3), ModelVerdict("not judged", "3 past cutoffs tested, 8 needed")),
     ],

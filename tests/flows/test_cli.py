@@ -359,6 +359,8 @@ def test_a_backtest_judges_probabilities_of_a_rise_when_asked(tmp_path, capsys):
         pytest.param(b"\xff\xfe\x00", "UTF-8", id="another encoding"),
         pytest.param(b"a,b\n1,2\n", "unique_id", id="other columns"),
         pytest.param(b"", "unique_id, ds, y", id="empty"),
+        pytest.param(b"unique_id;ds;y\n", "found: unique_id;ds;y", id="semicolons"),
+        pytest.param(b"unique_id,ds,y\n", "no rows", id="only a header"),
     ],
 )
 def test_a_panel_that_cannot_be_used_ends_with_2(tmp_path, capsys, content, words):

@@ -8,6 +8,7 @@ from flows.catalog import load_catalog
 from flows.errors import CatalogError
 from flows.policy import (
     HEAVY,
+    MEDIUM,
     RARE_EARTHS,
     elements_named,
     elements_priced,
@@ -36,6 +37,19 @@ def written(folder, *rows: str, header: str = HEADER):
         ("NdPr", {"Nd", "Pr"}),
         ("Ho,Er,Tm,Eu,Yb + tech + 0.1% rule", {"Ho", "Er", "Tm", "Eu", "Yb"}),
         ("Sm,Gd,Tb,Dy,Lu,Sc,Y", {"Sm", "Gd", "Tb", "Dy", "Lu", "Sc", "Y"}),
+        ("dy, TB", {"Dy", "Tb"}),
+        ("ndpr", {"Nd", "Pr"}),
+        ("Dysprosium and terbium", {"Dy", "Tb"}),
+        ("Neodymium-praseodymium oxide", {"Nd", "Pr"}),
+        ("REEs", RARE_EARTHS),
+        ("all Rare Earths", RARE_EARTHS),
+        ("rare-earth elements", RARE_EARTHS),
+        ("heavy REEs", HEAVY),
+        ("medium and heavy rare earths", HEAVY | MEDIUM),
+        ("rare-earth magnets", set()),
+        ("Neodymium magnets", set()),
+        ("graphite", set()),
+        ("antimony and heavy metals", set()),
         ("NdFeB", set()),
         ("magnets", set()),
         ("Ga, Ge", set()),
@@ -43,8 +57,17 @@ def written(folder, *rows: str, header: str = HEADER):
         ("dual-use", set()),
     ],
 )
-def test_materials_name_elements_by_symbol_or_as_a_group(materials, elements):
+def test_materials_name_elements_by_symbol_by_name_or_as_a_group(materials, elements):
     assert elements_named(materials) == elements
+
+
+def test_every_rare_earth_can_be_written_by_its_english_name():
+    names = (
+        "scandium yttrium lanthanum cerium praseodymium neodymium samarium europium gadolinium "
+        "terbium dysprosium holmium erbium thulium ytterbium lutetium"
+    )
+    assert elements_named(names.replace(" ", ", ")) == RARE_EARTHS
+    assert all(len(elements_named(name)) == 1 for name in names.split())
 
 
 @pytest.mark.parametrize(
@@ -108,6 +131,13 @@ def test_a_missing_column_and_a_file_that_is_no_text_are_named(tmp_path):
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CatalogError, match=r"policy_events\.csv: can't be read"):
         read_policy_decisions(file)
+
+
+def test_a_file_with_semicolons_is_told_which_separator_it_needs(tmp_path):
+    file = written(tmp_path, "2025-04-04;;day;tighten;Dy, Tb", header=HEADER.replace(",", ";"))
+    with pytest.raises(CatalogError) as caught:
+        read_policy_decisions(file)
+    assert str(caught.value) == "policy_events.csv: the separator must be a comma, not ';'"
 
 
 def own_catalog(folder):

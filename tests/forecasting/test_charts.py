@@ -159,5 +159,7 @@ def test_a_picture_of_scores_shows_what_changed():
         score_panels(replace(card, model="gaussian_walk")),
         score_panels(replace(card, pit_share=(0.3, *card.pit_share[1:]))),
         score_panels(make_scorecard((0.9,) * 15 + (2.0,))),
+        # What was held at the newest cutoffs only: the whole past stays as it was.
+        score_panels(make_scorecard(held=[0.8] * 8 + [0.4] * 8)),
     }
-    assert len(pictures) == 5
+    assert len(pictures) == 6

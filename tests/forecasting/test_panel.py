@@ -161,10 +161,11 @@ def test_a_missing_column_and_an_unknown_period_are_named():
         panel_backtest(panel("a"), **{**OPTIONS, "freq": "fortnight"})
 
 
-def test_an_empty_panel_gives_empty_rows():
-    rows, summary = panel_backtest(panel("a").head(0), **OPTIONS)
-    assert rows.empty
-    assert summary["cutoffs"] == 0
+def test_a_panel_without_rows_and_a_training_of_one_period_are_named():
+    with pytest.raises(PanelError, match="the panel has no rows"):
+        panel_backtest(panel("a").head(0), **OPTIONS)
+    with pytest.raises(PanelError, match="min_train 1: a forecast needs at least 2 periods"):
+        panel_backtest(panel("a"), **{**OPTIONS, "min_train": 1})
 
 
 def bad(name: str, **columns) -> pd.DataFrame:
@@ -181,9 +182,12 @@ def with_first(column: str, value: object) -> list:
     [
         (bad("x", y=np.nan), "0 observations, 12 needed"),
         (panel("x", length=2), "2 observations, 12 needed"),
-        (bad("x", y=with_first("y", "n/a?")), "y 'n/a?' is not a number"),
+        (bad("x", y=with_first("y", "n/a?")), "y 'n/a?' in row 1 is not a number"),
         (bad("x", y=with_first("y", np.inf)), "an infinite value"),
-        (bad("x", ds=with_first("ds", "last Monday")), "ds 'last Monday' is not a date like"),
+        (
+            bad("x", ds=with_first("ds", "last Monday")),
+            "ds 'last Monday' in row 1 is not a date like",
+        ),
         (bad("x", ds=with_first("ds", None)), "ds is empty in 1 rows, a date is needed"),
         (bad("x").iloc[::6], "since the gap before"),
     ],
@@ -225,7 +229,7 @@ def test_the_last_of_duplicate_dates_counts():
 
 
 @pytest.mark.parametrize(
-    "zone", ["T00:00:00+05:30", "T00:30:00Z", "T23:59-0800", " 12:00:00.5 +0800"]
+    "zone", ["T00:00:00+05:30", "T00:00:00-05", "T00:30:00Z", "T23:59-0800", " 12:00:00.5 +0800"]
 )
 def test_a_date_counts_as_it_is_written_whatever_its_time_zone(zone):
     zoned = panel("a").assign(ds=lambda frame: frame["ds"] + zone)
@@ -282,9 +286,69 @@ def test_a_model_from_outside_cannot_take_a_registered_name():
         panel_backtest(panel("a"), **{**OPTIONS, "models": [Impostor()]})
 
 
-def test_figures_too_large_to_square_are_refused_by_name():
-    _, summary = panel_backtest(bad("x", y=np.resize([-1e200, 1e200], 90)), **OPTIONS)
-    assert summary["refused"]["x"].startswith("gaussian_walk")
+@pytest.mark.parametrize("factor", [1e300, 1e-300, 1e120], ids=str)
+def test_figures_too_large_or_small_to_square_are_refused_by_name(factor):
+    _, summary = panel_backtest(bad("x", y=panel("x")["y"] * factor), **OPTIONS)
+    assert "choose a unit between" in summary["refused"]["x"]
+
+
+def test_past_forecasts_do_not_depend_on_how_many_rows_follow():
+    frame = panel("a", length=150)
+    options = {**OPTIONS, "horizon": 6, "step": 13, "models": ["momentum", "prophet"]}
+    rows, _ = panel_backtest(frame, **options)
+    cut, _ = panel_backtest(frame.head(120), **options)
+    both = rows.merge(cut, on=["unique_id", "cutoff", "model", "step"], suffixes=("", "_cut"))
+    assert len(both) == len(cut) > 0
+    for name in (column for column in rows if column.startswith("q")):
+        assert both[name].to_numpy() == pytest.approx(both[f"{name}_cut"].to_numpy(), rel=1e-9)
+
+
+def test_cutoffs_weigh_the_same_however_many_outcomes_they_have():
+    frame = panel("a")
+    frame.loc[[50, 51, 62, 74], "y"] = np.nan
+    rows, summary = panel_backtest(frame, **OPTIONS)
+    logs = np.log(frame.set_index("ds")["y"])
+    total = {"theta": 0.0, "gaussian_walk": 0.0}
+    for (model, cutoff), group in rows.groupby(["model", "cutoff"]):
+        if model in total:
+            unit = logs.loc[:cutoff].diff().abs().mean()
+            total[model] += (np.log(group["y"]) - np.log(group["q50"])).abs().mean() / unit
+    expected = total["theta"] / total["gaussian_walk"]
+    assert summary["models"]["theta"]["rel_mae"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_weekends_quote_is_the_next_business_days():
+    days = pd.date_range("2020-01-01", periods=400, freq="D")
+    frame = pd.DataFrame({"unique_id": "a", "ds": days.astype(str), "y": 100 + np.arange(400.0)})
+    options = {**OPTIONS, "freq": "B", "horizon": 2, "min_train": 200, "models": ["drift"]}
+    rows, _ = panel_backtest(frame, **options)
+    friday = rows[pd.to_datetime(rows["ds"]).dt.weekday == 4].iloc[0]
+    assert friday["y"] == 100 + (pd.Timestamp(friday["ds"]) - days[0]).days
+
+
+@pytest.mark.parametrize("freq", ["ms", "me", "w-fri", "b"])
+def test_a_period_may_be_written_in_small_letters(freq):
+    frame = panel("a", length=160).assign(ds=pd.date_range("2000-01-03", periods=160, freq="W"))
+    options = {**OPTIONS, "freq": freq, "min_train": 20, "models": ["drift"]}
+    _, summary = panel_backtest(frame, **options)
+    assert summary["cutoffs"] > 0 or "a" in summary["refused"]
+
+
+@pytest.mark.parametrize(
+    "freq", ["min", "bh", "BMS", "WOM-1FRI", "2W", "W2", "QS", "h", "month", ""]
+)
+def test_other_periods_are_refused_before_anything_is_computed(freq):
+    with pytest.raises(PanelError, match=f"unknown period '{freq}'; D, B, W"):
+        panel_backtest(panel("a"), **{**OPTIONS, "freq": freq})
+
+
+def test_a_model_that_spoke_nowhere_says_what_it_needs():
+    frame = panel("a", length=60).assign(ds=pd.date_range("1960", periods=60, freq="YS"))
+    options = {**OPTIONS, "freq": "YS", "min_train": 20, "models": ["momentum"]}
+    _, summary = panel_backtest(frame, **options)
+    assert summary["failed"]["momentum"] == (
+        "spoke at no cutoff; it needs 120 days, 60 weeks, 30 months"
+    )
 
 
 class Failing(Oracle):
@@ -296,7 +360,7 @@ class Failing(Oracle):
 
 def test_a_model_that_fails_is_named_with_its_series():
     _, summary = panel_backtest(panel("a"), **{**OPTIONS, "models": ["theta", Failing()]})
-    assert summary["failed"] == {"a: failing": "ValueError: no"}
+    assert summary["failed"]["a: failing"] == "ValueError: no"
     assert summary["models"]["failing"]["rel_crps"] is None
     assert summary["models"]["theta"]["rel_crps"] is not None
 
