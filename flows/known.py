@@ -96,7 +96,12 @@ def model_verdicts(
     service: Service, at: Moment, cards: Iterable[Scorecard]
 ) -> dict[str, ModelVerdict]:
     """What the limits of the rule on models say of each scorecard, also of series that it does not watch."""
-    seen = Situation(at.known_at, scorecards={card.series: card for card in cards})
+    seen = Situation(
+        at.known_at,
+        # Whether the backtest has seen the newest figures.
+        forecasts={one.series: one for one in stored_forecasts(service, at).forecasts},
+        scorecards={card.series: card for card in cards},
+    )
     verdicts = {}
     for result in replace(model_rule(service), series=()).evaluate(seen):
         if isinstance(result, NotEvaluated):

@@ -318,9 +318,9 @@ def _draw_held(axes: "Axes", card: Scorecard, newest: int) -> None:
     held = (score.coverage_50, score.coverage_80, score.coverage_95) if score else (unknown,) * 3
     count = min(newest, len(card.checks))
     bars = [
-        (0.0, 0.5, held[0], 0.45, "50 %"),
+        (0.0, 0.5, held[0], 0.45, "50 %\n"),
         (1.0, 0.8, held[1], 0.45, "80 %\nwhole past"),
-        (2.0, 0.95, held[2], 0.45, "95 %"),
+        (2.0, 0.95, held[2], 0.45, "95 %\n"),
     ]
     if count:
         label = f"80 %\nnewest {count} cutoff{'' if count == 1 else 's'}"
@@ -386,7 +386,7 @@ def _draw_errors(axes: "Axes", card: Scorecard, newest: int) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: _number(value))
     _dates(axes)
     _labels_at_right(
-        axes, [(own[-1], "forecasts", _BLUE, True), (walk[-1], "plain walk", _MUTED, False)]
+        axes, [(own[-1], "forecasts", _BLUE, True), (walk[-1], "“as today”", _MUTED, False)]
     )
 
 

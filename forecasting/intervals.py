@@ -41,11 +41,17 @@ def row_quantiles(sample: Floats, weights: Floats) -> tuple[Floats, Floats]:
 
     Values that don't count have the weight 0 and are infinite; a row of nothing else gives zeros.
     """
-    # Stable: ties of different weight must not be ordered by what else is in the table.
-    order = np.argsort(sample, axis=1, kind="stable")
+    order = np.argsort(sample, axis=1)
     rows = np.arange(sample.shape[0])[:, None]
     flat = order + rows * sample.shape[1]
-    ordered, weight = sample.take(flat), weights.take(flat)
+    ordered = sample.take(flat)
+    # Ties of different weight must not be ordered by what else is in the table: such rows once more, in
+    # the order of their columns.
+    ties = ((ordered[:, 1:] == ordered[:, :-1]) & np.isfinite(ordered[:, 1:])).any(axis=1)
+    if ties.any():
+        order[ties] = np.argsort(sample[ties], axis=1, kind="stable")
+        flat = order + rows * sample.shape[1]
+    weight = weights.take(flat)
     cumulated = np.cumsum(weight, axis=1)
     total = cumulated[:, -1:]
     position = cumulated - weight / 2
@@ -99,7 +105,11 @@ def conformal(
     weights = np.repeat(recency_weights(seen_at[-1] - seen_at * 1.0, half_life), steps)
     at = np.asarray(asked)
     # Forecasts that start within one horizon of each other share most of what happened.
-    gaps = np.asarray([usual_gap(seen_at[: row + 1]) for row in at])
+    newest, apart = int(at.max()), np.diff(seen_at)
+    if newest > 0 and (apart[:newest] == apart[0]).all():
+        gaps = np.where(at > 0, float(apart[0]), 1.0)
+    else:
+        gaps = np.asarray([usual_gap(seen_at[: row + 1]) for row in at])
     independent = np.minimum(1.0, 2 * gaps / steps) / steps
     corrected = quantiles[at].copy()
     medians = quantiles[..., MEDIAN]

@@ -28,9 +28,12 @@ def sample_paths(quantiles: Floats, values: Floats, n_paths: int, seed: int) -> 
         follow = (picked[:, step - 1] + 1) % changes.size
         picked[:, step] = np.where(is_new[:, step], starts[:, step], follow)
     walks = np.cumsum(changes[picked], axis=1)
-    # Equal walks (sticky prices, few observations) are ranked by lot, not by their number.
-    lots = draw.random((n_paths, horizon))
-    order = np.lexsort((lots.T, walks.T), axis=1)
+    lots, heights = draw.random((n_paths, horizon)).T, walks.T
+    order = np.argsort(heights, axis=1)
+    # Equal walks (the first steps, sticky prices, few observations) are ranked by lot, not by number.
+    ranked = np.take_along_axis(heights, order, axis=1)
+    ties = (ranked[:, 1:] == ranked[:, :-1]).any(axis=1)
+    order[ties] = np.lexsort((lots[ties], heights[ties]), axis=1)
     scores = _normal_scores(n_paths)
     rising = np.stack([_quantile_function(row, scores) for row in quantiles])
     paths = np.empty((horizon, n_paths))

@@ -196,6 +196,18 @@ def test_the_verdict_is_that_of_the_rule(service, card, verdict):
     assert model_verdicts(service, at, [other]) == {"mine_output_world": verdict}
 
 
+def test_a_backtest_that_missed_new_figures_has_no_verdict_on_the_outlook_either(tested):
+    service, at, report = tested
+    steps.forecast(service, at, run_id="run-4")
+    (card,) = [card for card in report.cards if card.series == "dy_oxide"]
+    old = replace(card, vintage=card.vintage - timedelta(days=90))
+    verdict = model_verdicts(service, at, [old])["dy_oxide"]
+
+    assert verdict.word == "not judged"
+    assert verdict.why.startswith("the last backtest has not seen the figures since ")
+    assert model_verdicts(service, at, [card])["dy_oxide"].word != "not judged"
+
+
 def test_the_outlook_says_how_the_choice_held_up_lately(tested):
     service, at, report = tested
     page = render(steps.outlook(service, at))
