@@ -41,7 +41,7 @@ def market_sentence(projections: Sequence[MarketProjection]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelVerdict:
-    """What the rule on models says of a scorecard: "holds up (1.01 times the plain walk's error …)"."""
+    """What the rule on models says of a scorecard: "holds up (1.01 times the error of "as today" …)"."""
 
     word: str  # "holds up" | "borderline" | "degraded" | "not judged"
     why: str  # the measure, or why there is none
