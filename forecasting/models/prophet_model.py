@@ -23,6 +23,7 @@ from forecasting.results import QUANTILE_LEVELS
 from forecasting.series import Floats, PolicyEvent, Track
 
 Days = npt.NDArray[np.datetime64]
+_EPOCH = date(1970, 1, 1).toordinal()
 
 NEEDS: Mapping[str, int] = {"day": 250, "week": 104, "month": 36, "year": 12}
 """With two years of months, a season and the changepoints explain every one of them: no noise is left."""
@@ -267,4 +268,6 @@ def _changepoints(t: Floats) -> Floats:
 
 
 def _dates(periods: Sequence[date]) -> Days:
-    return np.array(periods, dtype="datetime64[D]")
+    # By ordinals: numpy looks at each date object for a microsecond.
+    days = np.fromiter((day.toordinal() for day in periods), np.int64, len(periods))
+    return (days - _EPOCH).astype("datetime64[D]")
