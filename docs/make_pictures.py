@@ -39,12 +39,16 @@ def main() -> None:
         at = steps.moment(service, date(2025, 6, 21), live=False)
         steps.ingest(service, at)
         steps.forecast(service, at, run_id="picture")
-        india = steps.project(service, at, ["india-ndfeb"], run_id="picture").projections
+        steps.project(service, at, run_id="picture")
+        shown = ("licence-freeze", "base")
+        # The freeze first: the first projection is the one drawn in full.
+        india = steps.project(
+            service, at, ["india-ndfeb"], run_id="picture", scenarios=shown
+        ).projections
         steps.raise_alerts(service, at, run_id="picture")
         steps.deliver(service, at, patience_seconds=5)
         service.close()
-        # The freeze first: the first projection is the one drawn in full.
-        (PICTURES / "market.png").write_bytes(balance_fan(india[::-1]))
+        (PICTURES / "market.png").write_bytes(balance_fan(india))
         shot = home / "channel.png"
         subprocess.run(
             [

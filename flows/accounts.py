@@ -1,16 +1,16 @@
 """What each step did: counts for tables, lines for people."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 from alerts.ledger import OutboxSummary
 from alerts.lifecycle import Decision, Incident, Reason
-from flows.sentences import ModelVerdict
+from flows.sentences import BASE, ModelVerdict, change_sentence
 from flows.storage.observations import IngestRun
 from flows.validation import RejectedRow
-from forecasting.results import MarketProjection, Scorecard, SeriesForecast
+from forecasting.results import MarketProjection, Scorecard, SeriesForecast, Waterfall
 
 ROWS_SHOWN = 20
 """Refused rows that a report tells; all of them are kept in quarantine."""
@@ -202,10 +202,13 @@ class BacktestReport:
 
 @dataclass(frozen=True, slots=True)
 class MarketReport:
-    """Projections, base case first within a market, and why the other markets have none."""
+    """Projections, base case first within a market, why each changed, and why the other markets have none."""
 
     projections: tuple[MarketProjection, ...]
     refused: dict[str, str] = field(default_factory=dict)
+    # By market and scenario: a base case against what was said before, a scenario against its base case.
+    changes: Mapping[tuple[str, str], Waterfall] = field(default_factory=dict)
+    unexplained: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -216,6 +219,15 @@ class MarketReport:
             f"{one.market}, {one.scenario}: first month with more than 5 % unmet: "
             f"{one.first_month_above(0.05) or 'none'}"
             for one in self.projections
+        ]
+        lines += [
+            f"{market}: {change_sentence(change)}"
+            for (market, scenario), change in self.changes.items()
+            if scenario == BASE
+        ]
+        lines += [
+            f"{market}, {scenario}: what changed can't be told: {why}"
+            for (market, scenario), why in self.unexplained.items()
         ]
         return [
             *lines,

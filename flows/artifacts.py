@@ -9,10 +9,26 @@ from datetime import date
 from typing import Protocol
 
 from alerts.lifecycle import Incident
-from alerts.wording import day, month, number, percent, period, span
-from flows.sentences import ModelVerdict, market_sentence, price_sentence
+from alerts.wording import day, month, number, percent, percent_span, period, span
+from flows.sentences import (
+    SUMMARY_MONTHS,
+    ModelVerdict,
+    change_sentence,
+    indicator_value,
+    market_sentence,
+    price_sentence,
+    signed_tonnes,
+)
 from flows.validation import RejectedRow
-from forecasting.results import MEDIAN, MarketProjection, Score, Scorecard, SeriesForecast
+from forecasting.results import (
+    MEDIAN,
+    MarketProjection,
+    Score,
+    Scorecard,
+    SeriesForecast,
+    Waterfall,
+    quantile,
+)
 
 MAX_IMAGE_BYTES = 100_000
 """Prefect keeps the picture inside the artifact's text: larger ones make its pages slow."""
@@ -253,10 +269,22 @@ def _share(value: float) -> str:
 
 
 def market_page(
-    projections: Sequence[MarketProjection], draw: Callable[[Sequence[MarketProjection]], bytes]
+    projections: Sequence[MarketProjection],
+    changes: Mapping[tuple[str, str], Waterfall],
+    pictures: Iterable[tuple[str, bytes]],
+    unexplained: str = "",
 ) -> Artifact:
-    """One market under its scenarios: the balance fan, the shortfall each expects, and what it rests on."""
+    """One market under its scenarios, base case first: pictures, what changed, scenarios, indicators, components.
+
+    `pictures` are words for what each shows, and its PNG; `unexplained` why what changed can't be told.
+    """
     first = projections[0]
+    change = changes.get((first.market, first.scenario))
+    told = "Nothing earlier to compare this projection with."
+    if change is not None:
+        told = change_sentence(change)
+    elif unexplained:
+        told = f"What changed can't be told: {unexplained}"
     lines = [
         f"# {first.title}",
         "",
@@ -265,21 +293,29 @@ def market_page(
         "",
         market_sentence(projections),
         "",
-        _picture(draw(projections), f"{first.title}: supply, demand and shortfall"),
+        told,
         "",
-        "| scenario | first month with more than 5 % unmet, at even odds |",
-        "| --- | --- |",
     ]
-    for one in projections:
-        crossing = one.first_month_above(0.05)
-        lines.append(f"| {one.scenario_title} | {month(crossing) if crossing else 'none'} |")
+    for words, png in pictures:
+        lines += [_picture(png, f"{first.title}: {words}"), ""]
+    lines += _scenario_table(projections, changes)
+    if first.indicators:
+        lines += [
+            "",
+            "| indicator | value | reading | evidence |",
+            "| --- | ---: | --- | --- |",
+            *(
+                f"| {_cell(one.title)} | {indicator_value(one)} | {_cell(one.reading)} | {one.confidence} |"
+                for one in first.indicators
+            ),
+        ]
     lines += [
         "",
-        "| line | side | t a year, 80 % range | of uncertainty | evidence |",
+        f"| line | side | {first.unit} a year, 80 % range | of uncertainty | evidence |",
         "| --- | --- | ---: | ---: | --- |",
     ]
     lines += [
-        f"| {part.name} | {part.side} "
+        f"| {_cell(part.name)} | {part.side} "
         f"| {span(part.tonnes_per_year.p10, part.tonnes_per_year.p90, '')} "
         f"| {percent(part.variance_share)} | {part.confidence} |"
         for part in first.components
@@ -290,6 +326,29 @@ def market_page(
         description=f"Balance of {first.title}: {', '.join(one.scenario for one in projections)}",
         markdown="\n".join(lines),
     )
+
+
+def _scenario_table(
+    projections: Sequence[MarketProjection], changes: Mapping[tuple[str, str], Waterfall]
+) -> list[str]:
+    """One row a scenario: what stays unmet soon, from when much does, and what it adds to the base case."""
+    months = min(SUMMARY_MONTHS, len(projections[0].months))
+    lines = [
+        f"| scenario | unmet over {months} months, 80 % range | first month with more than 5 % unmet, "
+        f"at even odds | expected shortfall against base case, {projections[0].unit} |",
+        "| --- | ---: | --- | ---: |",
+    ]
+    for one in projections:
+        shares = one.shortfall_shares(months)
+        low, middle, high = (quantile(shares, level) for level in (0.1, 0.5, 0.9))
+        crossing = one.first_month_above(0.05)
+        change = None if one is projections[0] else changes.get((one.market, one.scenario))
+        adds = "–" if change is None else signed_tonnes(change.after_t - change.before_t)
+        lines.append(
+            f"| {_cell(one.scenario_title)} | {percent(middle)} ({percent_span(low, high)}) "
+            f"| {month(crossing) if crossing else 'none'} | {adds} |"
+        )
+    return lines
 
 
 def incidents_table(incidents: Iterable[Incident]) -> Artifact:
@@ -328,6 +387,11 @@ def _plain(text: str) -> str:
 def _code(text: str) -> str:
     text = " ".join(text.replace("`", "'").split())
     return f"`{text}`" if text else "(empty)"
+
+
+def _cell(text: str) -> str:
+    """A text inside a table: a bar would end its cell."""
+    return text.replace("|", "\\|")
 
 
 def _key(name: str) -> str:

@@ -1,9 +1,9 @@
 """What the service knows before it reads any data: series, publishers, markets, scenarios, factors."""
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from itertools import product
@@ -13,17 +13,12 @@ from typing import Any, TypeVar
 
 from flows.declarations import entry_of, read_toml, tables_of, typed
 from flows.errors import CatalogError
+from flows.governance import read_governance
+from flows.markets import FACTORS, PROJECTS, load_definitions
+from flows.materials import Materials, read_materials
 from flows.policy import PolicyDecision, elements_priced, read_policy_decisions
-from forecasting.market.definitions import (
-    Change,
-    Component,
-    Factor,
-    Market,
-    MarketDefinitionError,
-    Scenario,
-    check_market,
-    check_scenario,
-)
+from forecasting.market.definitions import Factor, LicenceRegime, Market, Project, Scenario
+from forecasting.market.indicators import GovernanceScore
 from forecasting.series import PolicyEvent
 
 T = TypeVar("T")
@@ -31,8 +26,6 @@ T = TypeVar("T")
 REFERENCE = resources.files("flows") / "reference"
 FREQUENCIES = ("day", "month", "year")
 KINDS = ("price", "trade", "reference")
-EXPORTS = "cn_magnet_exports"
-"""The series that says how much of the licensed exports gets through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +73,13 @@ class Catalog:
     markets: Mapping[str, Market]
     scenarios: Mapping[str, Scenario]
     factors: Mapping[str, Factor]
+    materials: Materials
+    projects: Mapping[str, Project] = field(default_factory=dict)
+    regimes: tuple[LicenceRegime, ...] = ()
+    exports: Mapping[str, str] = field(default_factory=dict)
+    """Origin → the series that says how much of its licensed exports gets through."""
     policy_decisions: tuple[PolicyDecision, ...] = ()
+    governance: Mapping[str, GovernanceScore] = field(default_factory=dict)
 
     @property
     def units(self) -> dict[str, str]:
@@ -120,8 +119,9 @@ class Catalog:
 def load_catalog(config_dir: Path | None = None, snapshot_dir: Path | None = None) -> Catalog:
     """The shipped reference files, with what stands in files of the same names in `config_dir`.
 
-    Markets and scenarios are added, or replaced by name; series and sources are added, and of those that
-    are shipped only the fields given are changed. Raises CatalogError naming file, entry, field and what is allowed.
+    Markets, scenarios and licence regimes are added, or replaced by name; series and sources are added, and of
+    those that are shipped only the fields given are changed. factors.csv and projects.csv of `snapshot_dir` take
+    the place of the shipped ones. Raises CatalogError naming file, entry, field and what is allowed.
     """
     sources: dict[str, SourceEntry] = {}
     series: dict[str, SeriesEntry] = {}
@@ -132,31 +132,27 @@ def load_catalog(config_dir: Path | None = None, snapshot_dir: Path | None = Non
             series,
         )
     _check_series(series, sources)
-    factors = _factors(_snapshot_file(snapshot_dir, "factors.csv"))
-    markets: dict[str, Market] = {}
-    scenarios: dict[str, Scenario] = {}
-    for folder in [REFERENCE, config_dir] if config_dir else [REFERENCE]:
-        for name, values in read_toml(
-            folder.joinpath("markets.toml"), optional=folder is config_dir
-        ).items():
-            markets[name] = _market("markets.toml", name, values)
-        for name, values in read_toml(
-            folder.joinpath("scenarios.toml"), optional=folder is config_dir
-        ).items():
-            scenarios[name] = _scenario("scenarios.toml", name, values, factors)
-    decisions = read_policy_decisions(_snapshot_file(snapshot_dir, "policy_events.csv"))
-    catalog = Catalog(series, sources, markets, scenarios, factors, decisions)
-    frequencies = {name: entry.frequency for name, entry in series.items()}
-    for market in markets.values():
-        try:
-            check_market(market, factors, catalog.units, frequencies)
-        except MarketDefinitionError as error:
-            message = f"markets.toml: {error}"
-            raise CatalogError(message) from None
-    if "base" not in scenarios:
-        message = "scenarios.toml: the scenario base is missing"
-        raise CatalogError(message)
-    return catalog
+    found = load_definitions(
+        REFERENCE,
+        config_dir,
+        factors=_snapshot_file(snapshot_dir, FACTORS),
+        projects=_snapshot_file(snapshot_dir, PROJECTS),
+        units={name: entry.unit for name, entry in series.items()},
+        frequencies={name: entry.frequency for name, entry in series.items()},
+    )
+    return Catalog(
+        series,
+        sources,
+        found.markets,
+        found.scenarios,
+        found.factors,
+        read_materials(partial(_snapshot_file, snapshot_dir), REFERENCE / "stages.toml"),
+        found.projects,
+        found.regimes,
+        found.exports,
+        read_policy_decisions(_snapshot_file(snapshot_dir, "policy_events.csv")),
+        read_governance(_snapshot_file(snapshot_dir, "governance.csv")),
+    )
 
 
 def _declare(
@@ -244,13 +240,13 @@ def _families(tables: Any, file: str) -> Iterator[tuple[str, SeriesEntry]]:
         for chosen in product(*choices):
             values = dict(own)
             for choice in chosen:
-                for field, value in choice.sets.items():
-                    if field in values:
+                for key, value in choice.sets.items():
+                    if key in values:
                         message = (
-                            f"{file}: {place}: {choice.part}.{choice.name}: {field}: is set twice"
+                            f"{file}: {place}: {choice.part}.{choice.name}: {key}: is set twice"
                         )
                         raise CatalogError(message)
-                    values[field] = value
+                    values[key] = value
             series = pattern.format_map({it.part: it.name for it in chosen})
             values["series"] = series
             values["title"] = title.format_map({it.part: it.words for it in chosen})
@@ -298,68 +294,3 @@ def _choices(part: str, table: Any, place: str) -> list[_Choice]:
             raise CatalogError(message)
         choices.append(_Choice(part, name, words, sets))
     return choices
-
-
-def _market(file: str, name: str, values: Any) -> Market:
-    if not isinstance(values, dict):
-        message = f"{file}: {name}: a market is a table, [{name}]"
-        raise CatalogError(message)
-    own = dict(values)
-    components = tuple(
-        entry_of(
-            Component,
-            file,
-            f"market {name}: {side} {item.get('name', '?')!r}",
-            {**item, "side": side},
-        )
-        for side in ("supply", "demand")
-        for item in tables_of(own.pop(side, []), file, f"market {name}", side)
-    )
-    return entry_of(
-        Market, file, f"market {name}", {"market": name, **own, "components": components}
-    )
-
-
-def _scenario(file: str, name: str, values: Any, factors: Mapping[str, Factor]) -> Scenario:
-    place = f"scenario {name}"
-    if not isinstance(values, dict):
-        message = f"{file}: {place}: a scenario is a table, [{name}]"
-        raise CatalogError(message)
-    own = dict(values)
-    tables = tables_of(own.pop("change", []), file, place, "change")
-    changes = tuple(entry_of(Change, file, place, item) for item in tables)
-    scenario = entry_of(Scenario, file, place, {"scenario": name, **own, "changes": changes})
-    try:
-        check_scenario(scenario, factors)
-    except MarketDefinitionError as error:
-        message = f"{file}: {error}"
-        raise CatalogError(message) from None
-    return scenario
-
-
-def _factors(path: Traversable) -> dict[str, Factor]:
-    factors: dict[str, Factor] = {}
-    try:
-        rows: Iterable[dict[str, str]] = list(
-            csv.DictReader(path.read_text(encoding="utf-8").splitlines())
-        )
-    except OSError as error:
-        message = f"{path}: can't be read: {error.strerror}"
-        raise CatalogError(message) from None
-    for number, row in enumerate(rows, start=2):
-        place = f"factors.csv: row {number}: {row.get('factor', '?')}"
-        if not row.get("source"):
-            message = f"{place}: source: every figure needs one"
-            raise CatalogError(message)
-        try:
-            low, central, high = (float(row[key]) for key in ("low", "central", "high"))
-            factors[row["factor"]] = Factor(
-                row["factor"], low, central, high, row["unit"], row["source"], row["confidence"]
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            message = f"{place}: low, central and high must be numbers: {error}"
-            raise CatalogError(message) from None
-        except MarketDefinitionError as error:
-            message = f"{place}: {error}"
-            raise CatalogError(message) from None
-    return factors

@@ -22,7 +22,6 @@ from flows.errors import (
     PrefectUnreachableError,
     SettingsError,
     UsageError,
-    require_known,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from alerts.lifecycle import Incident, Reason
     from flows.launcher import Outcome
     from flows.settings import Settings
-    from flows.steps import Moment, Service, SourceReport
+    from flows.steps import MarketReport, Moment, Service, SourceReport
     from flows.storage.runs import StepRun
     from forecasting.events import EventResult
     from forecasting.panel import Tested
@@ -114,9 +113,37 @@ def parser() -> argparse.ArgumentParser:
     )
     _as_of(forecast)
 
-    outlook = _command(commands, "outlook", _outlook, "a market's balance month by month")
-    outlook.add_argument("market", nargs="?", metavar="MARKET", help="only this market")
-    outlook.add_argument("--scenario", metavar="NAME", help="only this scenario (default: all)")
+    outlook = _command(
+        commands, "outlook", _outlook, "a market's balance month by month, and why it changed"
+    )
+    outlook.add_argument(
+        "market",
+        nargs="?",
+        metavar="MARKET",
+        help="only this market, with what changed and its scenarios (default: all, in short)",
+    )
+    outlook.add_argument(
+        "--scenario",
+        metavar="NAME",
+        help="this scenario against the base case; NAME+NAME lays several over each other",
+    )
+    outlook.add_argument(
+        "--months",
+        type=_positive,
+        metavar="N",
+        help="how far (default: LODESTONE_MARKET_MONTHS); another horizon is shown, not kept",
+    )
+    outlook.add_argument(
+        "--trace",
+        action="store_true",
+        help="also where each number comes from: series, vintage, factors, sources, confidence",
+    )
+    outlook.add_argument(
+        "--charts",
+        type=Path,
+        metavar="DIR",
+        help="also draw what is shown into this folder, as PNG and SVG",
+    )
     _as_of(outlook)
 
     data = commands.add_parser(
@@ -145,6 +172,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="DATE",
         help="what was known at the end of this day, UTC (default: now)",
     )
+
+    mass = _command(
+        actions, "mass-balance", _mass_balance, "a year of the world from mined ore to magnets"
+    )
+    mass.add_argument(
+        "--year", type=int, metavar="YEAR", help="default: the newest with China's mine output"
+    )
+    _as_of(mass)
 
     alerts = commands.add_parser("alerts", help="incidents and their messages")
     actions = alerts.add_subparsers(required=True, metavar="ACTION")
@@ -444,6 +479,27 @@ def _data_history(options: argparse.Namespace) -> int:
     return FINE
 
 
+def _mass_balance(options: argparse.Namespace) -> int:
+    from flows import steps
+
+    with _service() as service:
+        moment = steps.moment(service, options.as_of, live=False)
+        found = steps.mass_balance(service, moment, options.year)
+    _answer(
+        options,
+        {"as_of": moment.known_at.date(), **_plain(found)},
+        [
+            f"{found.year}, as known on {moment.known_at:%Y-%m-%d}, at the factors' central values",
+            *(
+                f"  {one.title:<32} {one.tonnes:>11,.0f} {one.unit:<13} {one.rule}"
+                for one in found.steps
+            ),
+            f"  With the scrap loop, {found.scrap_multiplier:.2f} times the magnets of a tonne of oxide.",
+        ],
+    )
+    return FINE
+
+
 def _forecast(options: argparse.Namespace) -> int:
     from flows import steps
 
@@ -467,24 +523,53 @@ def _forecast(options: argparse.Namespace) -> int:
 def _outlook(options: argparse.Namespace) -> int:
     from flows import steps
 
+    asked = options.scenario
     with _service() as service:
         markets = [options.market] if options.market else []
-        scenarios = [options.scenario] if options.scenario else []
-        require_known("scenario", scenarios, service.catalog.scenarios)
         moment = steps.moment(service, options.as_of, live=False)
-        report = steps.project(service, moment, markets, run_id=_new_run_id())
-    chosen = [one for one in report.projections if options.scenario in (None, one.scenario)]
+        report = steps.project(
+            service,
+            moment,
+            markets,
+            run_id=_new_run_id(),
+            # The base case as well: a scenario says little without it.
+            scenarios=None if asked is None else ("base", asked),
+            months=options.months,
+        )
+    shown = _shown(report, asked)
+    drawn = [] if options.charts is None else steps.draw_charts(report, shown, options.charts)
+    left_out = ["shortfall_t_paths", "demand_t_paths", *([] if options.trace else ["trace"])]
+    chosen = shown if asked else report.projections
+    keys = {(one.market, one.scenario) for one in chosen}
     _answer(
         options,
         {
             "as_of": moment.known_at.date(),
-            "markets": [_without(one, "shortfall_t_paths", "demand_t_paths") for one in chosen],
+            "markets": [_without(one, *left_out) for one in chosen],
             "refused": report.refused,
+            "changes": [
+                {"scenario": key[1], **_plain(change)}
+                for key, change in report.changes.items()
+                if key in keys
+            ],
+            **({} if options.charts is None else {"charts": [str(path) for path in drawn]}),
         },
-        _outlook_lines(chosen)
-        + [f"{market}: no projection: {why}" for market, why in report.refused.items()],
+        [
+            *_outlook_lines(options, report, shown),
+            *(f"{market}: no projection: {why}" for market, why in report.refused.items()),
+            *(f"drawn: {path}" for path in drawn),
+        ],
     )
     return FAILED if options.market and report.refused else FINE
+
+
+def _shown(report: "MarketReport", asked: str | None) -> "list[MarketProjection]":
+    """One projection a market: under the scenario that was asked for, else the base case."""
+    found: dict[str, MarketProjection] = {}
+    for one in report.projections:
+        if asked is not None or one.market not in found:
+            found[one.market] = one
+    return list(found.values())
 
 
 def _alerts_list(options: argparse.Namespace) -> int:
@@ -865,11 +950,11 @@ def _answer(options: argparse.Namespace, content: Mapping[str, Any], lines: Iter
 
 
 def _print_json(content: Mapping[str, Any]) -> None:
-    print(json.dumps(_plain(content), ensure_ascii=False), flush=True)
+    print(json.dumps(_plain(content), ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold: dates as ISO text, dataclasses as objects, enums by name or word."""
+    """What JSON can hold: dates as ISO text, dataclasses as objects, enums by name; null for what isn't known."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {part.name: _plain(getattr(value, part.name)) for part in dataclasses.fields(value)}
     if isinstance(value, enum.IntEnum):
@@ -878,6 +963,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value.isoformat() if isinstance(value, date) else value
 
 
@@ -958,29 +1045,23 @@ def _forecast_lines(forecast: "SeriesForecast") -> list[str]:
     return [*lines, ""]
 
 
-def _outlook_lines(projections: Sequence["MarketProjection"]) -> list[str]:
-    from flows.sentences import market_sentence
+def _outlook_lines(
+    options: argparse.Namespace, report: "MarketReport", shown: "Iterable[MarketProjection]"
+) -> list[str]:
+    """All markets in short, or one in full; where numbers come from when that is asked for."""
+    from flows.market_text import market_lines, overview_lines, trace_lines
 
     lines: list[str] = []
-    for market in dict.fromkeys(one.market for one in projections):
-        group = [one for one in projections if one.market == market]
-        lines += [market_sentence(group), ""]
-        lines += [line for one in group for line in _market_lines(one)]
+    for one in shown:
+        group = [other for other in report.projections if other.market == one.market]
+        key = (one.market, one.scenario)
+        if options.market or options.scenario:
+            change, unexplained = report.changes.get(key), report.unexplained.get(key, "")
+            lines += market_lines(one, group, change, unexplained)
+        else:
+            lines += overview_lines(group, report.changes)
+        if options.trace:
+            lines += trace_lines(one)
+    if not options.market and lines:
+        lines.append("lodestone outlook MARKET: what changed, scenarios, indicators, components.")
     return lines
-
-
-def _market_lines(projection: "MarketProjection") -> list[str]:
-    from alerts.wording import percent, percent_span
-
-    lines = [
-        f"{projection.title} ({projection.market}), {projection.scenario_title}",
-        "  tonnes a month, medians",
-        f"  {'month':<9} {'supply':>9} {'demand':>9} {'shortfall':>10}   share of demand",
-    ]
-    for month in projection.months:
-        share = month.shortfall_share
-        lines.append(
-            f"  {month.month:%b %Y}  {month.supply_t.p50:>9,.0f} {month.demand_t.p50:>9,.0f} "
-            f"{month.shortfall_t.p50:>10,.0f}   {percent(share.p50)} (80 % range {percent_span(share.p10, share.p90)})"
-        )
-    return [*lines, *(f"  {note}" for note in projection.notes), ""]

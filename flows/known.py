@@ -1,19 +1,19 @@
 """What is known at a moment: series, forecasts, scorecards, projections, sources, when rules were judged."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import pandas as pd
 
 from alerts.degraded import ModelDegraded
-from alerts.rules import NotEvaluated, PriceSpike, VolumeDrop
+from alerts.rules import NotEvaluated, PriceSpike, Shortfall, VolumeDrop
 from flows.accounts import ForecastReport
-from flows.catalog import EXPORTS
-from flows.sentences import Judged, ModelVerdict
+from flows.sentences import BASE, Judged, ModelVerdict, known_words, scenario_words
 from flows.service import Moment, Service
 from flows.units import Rate, Rates
 from flows.validation import RatesOf
+from forecasting.market.explain import CannotExplainError, waterfall
 from forecasting.market.flow import add_months
 from forecasting.results import (
     MarketProjection,
@@ -21,6 +21,7 @@ from forecasting.results import (
     Scorecard,
     Situation,
     SourceState,
+    Waterfall,
 )
 from forecasting.series import CannotForecastError, prepare
 from forecasting.splice import splice
@@ -66,15 +67,71 @@ def stored_forecasts(service: Service, at: Moment) -> ForecastReport:
     return ForecastReport(tuple(made), refused)
 
 
-def stored_projections(service: Service, at: Moment) -> tuple[MarketProjection, ...]:
-    """The last projections that begin next month, by market, base case first; older ones are history."""
+def stored_projections(
+    service: Service, at: Moment, wanted: Iterable[tuple[str, str]] | None = None
+) -> tuple[MarketProjection, ...]:
+    """The last projections that begin next month, by market, base case first; older ones are history.
+
+    `wanted` are markets and scenarios to look for, since each takes its time; without it, all.
+    """
     first = add_months(at.known_at.date(), 1)
+    every = [(m, s) for m in service.catalog.markets for s in service.catalog.scenarios]
+    chosen = every if wanted is None else set(wanted)
     found = (
         service.forecasts.latest_projection(market, scenario, at.known_at)
-        for market in service.catalog.markets
-        for scenario in service.catalog.scenarios
+        for market, scenario in every
+        if (market, scenario) in chosen
     )
     return tuple(one for one in found if one is not None and one.months[0].month == first)
+
+
+Changes = Mapping[tuple[str, str], Waterfall]
+"""Why the expected shortfall of a market under a scenario differs, by both names."""
+
+
+def changes_of(
+    service: Service, at: Moment, projections: Iterable[MarketProjection]
+) -> tuple[Changes, dict[tuple[str, str], str]]:
+    """What moved each market: its base case since it was said last, its scenarios against the base case.
+
+    Also why a comparison can't be made. A base case that nothing was said before has neither.
+    """
+    projections = tuple(projections)
+    base = {one.market: one for one in projections if one.scenario == BASE}
+    changes: dict[tuple[str, str], Waterfall] = {}
+    unexplained: dict[tuple[str, str], str] = {}
+    for one in projections:
+        key = (one.market, one.scenario)
+        try:
+            if one.scenario != BASE:
+                if one.market in base:
+                    changes[key] = waterfall(
+                        base[one.market],
+                        one,
+                        before_words=scenario_words(base[one.market]),
+                        after_words=scenario_words(one),
+                    )
+            elif (change := _since_last(service, at, one)) is not None:
+                changes[key] = change
+        except CannotExplainError as error:
+            unexplained[key] = str(error)
+    return changes, unexplained
+
+
+def _since_last(service: Service, at: Moment, base: MarketProjection) -> Waterfall | None:
+    """What a base case changed since another one was said of the market; None: it is the first."""
+    said = service.forecasts.previous_projection(
+        base.market, base.scenario, at.known_at, other_than=base.projection_id
+    )
+    if said is None:
+        return None
+    same_day = said.known_at.date() == at.known_at.date()
+    return waterfall(
+        said.projection,
+        base,
+        before_words=known_words(said.known_at, with_time=same_day),
+        after_words=known_words(at.known_at, with_time=same_day),
+    )
 
 
 def stored_scorecards(service: Service, at: Moment) -> tuple[Scorecard, ...]:
@@ -117,7 +174,15 @@ def model_verdicts(
 def situation(service: Service, at: Moment) -> Situation:
     """Everything the rules may look at, as known at the moment."""
     forecasts = stored_forecasts(service, at)
-    projections = stored_projections(service, at)
+    # The base case as well: a picture of a scenario shows it beside.
+    named = {
+        (market, scenario)
+        for rule in service.ruleset.rules
+        if isinstance(rule, Shortfall)
+        for market in rule.market
+        for scenario in (BASE, rule.scenario)
+    }
+    projections = stored_projections(service, at, named)
     # Only what a rule names: the catalogue knows hundreds of trade series, each a query.
     watched = dict.fromkeys(
         name
@@ -143,7 +208,7 @@ def source_states(service: Service, at: Moment) -> dict[str, SourceState]:
     """
     newest = service.observations.newest(at.known_at)
     catalog = service.catalog
-    rested_on = {*catalog.forecast_series, EXPORTS}
+    rested_on = {*catalog.forecast_series, *catalog.exports.values()}
     states = {}
     for name, group in catalog.sources.items():
         members = [s for s, entry in catalog.series.items() if entry.source == name]

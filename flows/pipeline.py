@@ -32,8 +32,15 @@ from flows.engines import Chunk, Engine, Result, on_one_thread
 from flows.errors import EngineError, LodestoneError, SourceError
 from flows.settings import Settings, load_settings
 from flows.wiring import build
-from forecasting.charts import balance_fan, price_fan, score_panels
-from forecasting.results import MarketProjection
+from forecasting.charts import (
+    balance_fan,
+    demand_stack,
+    price_fan,
+    score_panels,
+    supply_stack,
+    waterfall_chart,
+)
+from forecasting.results import MarketProjection, Waterfall
 
 LOG = logging.getLogger("lodestone.pipeline")
 # Prefect hands this logger to the UI (PREFECT_LOGGING_EXTRA_LOGGERS), but leaves its level alone.
@@ -384,7 +391,7 @@ def backtest(as_of: AsOf = None, series: SeriesNames = ()) -> dict[str, int]:
 @flow(name="project-market", flow_run_name=_run_name, timeout_seconds=900)
 @_explained
 def project_market(as_of: AsOf = None, markets: Markets = ()) -> dict[str, int]:
-    """Project every market's supply, demand and shortfall under each scenario."""
+    """Project every market under each scenario, and say why its shortfall changed."""
     with _service() as service:
         moment = steps.moment(service, as_of, live=False)
         report = steps.project(service, moment, markets, run_id=_run_id())
@@ -392,8 +399,29 @@ def project_market(as_of: AsOf = None, markets: Markets = ()) -> dict[str, int]:
     by_market: dict[str, list[MarketProjection]] = {}
     for one in report.projections:
         by_market.setdefault(one.market, []).append(one)
-    _publish(artifacts.market_page(some, balance_fan) for some in by_market.values())
+    _publish(
+        artifacts.market_page(
+            some,
+            report.changes,
+            _market_pictures(some, report.changes),
+            report.unexplained.get((name, some[0].scenario), ""),
+        )
+        for name, some in by_market.items()
+    )
     return report.counts
+
+
+def _market_pictures(
+    projections: Sequence[MarketProjection], changes: Mapping[tuple[str, str], Waterfall]
+) -> Iterator[tuple[str, bytes]]:
+    """What the pictures of a market show and their PNG; the base case is drawn, the scenarios beside it."""
+    base = projections[0]
+    yield "supply, demand and shortfall, by month", balance_fan(projections)
+    change = changes.get((base.market, base.scenario))
+    if change is not None:
+        yield "what changed the expected shortfall", waterfall_chart(change)
+    yield "supply by origin, by month", supply_stack(base)
+    yield "demand by use, by month", demand_stack(base)
 
 
 @flow(name="raise-alerts", flow_run_name=_run_name, timeout_seconds=600)

@@ -1,6 +1,7 @@
 """The outlook: one self-contained page with incidents, markets, prices, evidence and data health."""
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,21 +11,28 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from alerts.lifecycle import Incident
 from alerts.messages import is_replay
-from alerts.wording import day, percent, percent_span, period
+from alerts.wording import chance, day, percent, percent_span, period
 from flows.sentences import (
+    SUMMARY_MONTHS,
     Judged,
     ModelVerdict,
+    change_sentence,
+    indicator_value,
     market_sentence,
     price_sentence,
+    signed_tonnes,
     silence_sentence,
 )
 from flows.storage.observations import IngestRun
 from forecasting.charts import balance_fan, price_fan
+from forecasting.market.explain import sentence
 from forecasting.results import (
     Interval,
     MarketProjection,
     SeriesForecast,
     SourceState,
+    Waterfall,
+    quantile,
 )
 
 
@@ -44,6 +52,8 @@ class Outlook:
     unjudged: Sequence[str]  # subject and why, of what the rules can't judge now
     # By title: what the rule on models says of the newest backtest.
     verdicts: Mapping[str, ModelVerdict] = field(default_factory=dict)
+    # By market and scenario: the base case against what was said before, a scenario against the base case.
+    changes: Mapping[tuple[str, str], Waterfall] = field(default_factory=dict)
 
 
 def render(outlook: Outlook) -> str:
@@ -61,7 +71,7 @@ def render(outlook: Outlook) -> str:
         summary=_summary(outlook, severities),
         incidents=[_incident(incident, outlook.book) for incident in outlook.incidents],
         unjudged=outlook.unjudged,
-        markets=[_market(group) for group in _by_market(outlook.projections)],
+        markets=[_market(group, outlook.changes) for group in _by_market(outlook.projections)],
         prices=[_price(forecast) for forecast in outlook.forecasts],
         refused=sorted(outlook.refused.items()),
         scores=[row for forecast in outlook.forecasts for row in _scores(forecast)],
@@ -119,22 +129,40 @@ def _incident(incident: Incident, book: str) -> dict[str, Any]:
     }
 
 
-def _market(group: Sequence[MarketProjection]) -> dict[str, Any]:
+def _market(
+    group: Sequence[MarketProjection], changes: Mapping[tuple[str, str], Waterfall]
+) -> dict[str, Any]:
     base = group[0]
+    change = changes.get((base.market, base.scenario))
     return {
         "title": base.title,
+        "unit": base.unit,
         "sentence": market_sentence(group),
         "chart": base64.b64encode(balance_fan(group)).decode(),
-        "scenarios": [p.scenario for p in group],
+        "change": change_sentence(change) if change else "",
+        "indicators": [
+            {
+                "title": one.title,
+                "value": indicator_value(one),
+                "reading": one.reading,
+                "confidence": one.confidence,
+            }
+            for one in base.indicators
+        ],
+        "near": min(SUMMARY_MONTHS, len(base.months)),
+        "scenarios": [_scenario(one, base, changes) for one in group],
         "rows": [
             {
                 "month": f"{month.month:%b %Y}",
                 "supply": _tonnes(month.supply_t),
                 "demand": _tonnes(month.demand_t),
-                "shares": [_share(p.months[i].shortfall_share) for p in group],
+                "share": _share(month.shortfall_share),
+                "chance": "–"
+                if math.isnan(month.shortfall_chance)
+                else chance(month.shortfall_chance),
                 "cover": f"{month.stock_cover_days.p50:.0f}",
             }
-            for i, month in enumerate(base.months)
+            for month in base.months
         ],
         "components": [
             {
@@ -148,6 +176,22 @@ def _market(group: Sequence[MarketProjection]) -> dict[str, Any]:
             for c in base.components
         ],
         "notes": base.notes,
+    }
+
+
+def _scenario(
+    one: MarketProjection,
+    base: MarketProjection,
+    changes: Mapping[tuple[str, str], Waterfall],
+) -> dict[str, str]:
+    shares = one.shortfall_shares(min(SUMMARY_MONTHS, len(one.months)))
+    low, middle, high = (quantile(shares, level) for level in (0.1, 0.5, 0.9))
+    change = None if one is base else changes.get((one.market, one.scenario))
+    return {
+        "title": one.scenario_title,
+        "share": _share(Interval(low, middle, high)),
+        "adds": "–" if change is None else signed_tonnes(change.after_t - change.before_t),
+        "why": "" if change is None else sentence(change),
     }
 
 

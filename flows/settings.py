@@ -18,6 +18,8 @@ from flows.errors import SettingsError
 PREFIX = "LODESTONE_"
 KEY_PREFIX = f"{PREFIX}KEY_"
 FILE = Path("lodestone.toml")
+MOST_MARKET_MONTHS = 60
+"""How far a market can be projected at the most."""
 
 
 class Settings(BaseSettings):
@@ -92,8 +94,9 @@ class Settings(BaseSettings):
     paths: int = Field(1000, ge=100, le=20_000, description="Sample paths kept per forecast.")
     market_paths: int = Field(2000, ge=200, le=50_000, description="Draws of a market's balance.")
     seed: int = Field(20250404, description="Every draw follows from it.")
-    horizon_months: int = Field(
-        12, ge=6, le=36, description="How far prices and markets are projected."
+    horizon_months: int = Field(12, ge=6, le=36, description="How far prices are forecast.")
+    market_months: int = Field(
+        12, ge=6, le=MOST_MARKET_MONTHS, description="How far markets are projected."
     )
 
     engine: str = Field(

@@ -1,6 +1,7 @@
 """The whole service on one page: ingest, forecast, project, raise, deliver, report."""
 
 import logging
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -16,6 +17,7 @@ from alerts.delivery import deliver as deliver_due
 from alerts.lifecycle import State
 from alerts.messages import Message
 from alerts.rules import NotEvaluated
+from alerts.wording import listing
 from flows.accounts import (
     ROWS_SHOWN,
     AlertsReport,
@@ -31,7 +33,6 @@ from flows.accounts import (
     SourceReport,
     together,
 )
-from flows.catalog import EXPORTS
 from flows.engines import Engine, local_engine
 from flows.errors import (
     DatabaseUnusableError,
@@ -42,6 +43,7 @@ from flows.errors import (
 )
 from flows.known import (
     RAISE_STEP,
+    changes_of,
     exchange_rates,
     last_judged,
     model_rule,
@@ -55,8 +57,10 @@ from flows.known import (
     unjudged,
     unjudged_line,
 )
+from flows.measures import mass_balance, measures
 from flows.report import Outlook, render
 from flows.service import LIVE_BOOK, Moment, Service, moment
+from flows.settings import MOST_MARKET_MONTHS
 from flows.sources.source import Kind, Source
 from flows.storage.observations import AuditRow, StoredSeries
 from flows.telling import channel_of, chart_of, entries, last_channel, links_of
@@ -69,7 +73,17 @@ from forecasting.batch import (
     forecast_chunk,
     scorecard_chunk,
 )
-from forecasting.market.balance import CannotProjectError, Inputs, project_market
+from forecasting.charts import balance_fan, demand_stack, supply_stack, waterfall_chart
+from forecasting.charts.frame import Format
+from forecasting.market.balance import project_market
+from forecasting.market.definitions import (
+    CannotProjectError,
+    Market,
+    Scenario,
+    combined,
+    composed,
+)
+from forecasting.market.evidence import Inputs
 from forecasting.results import MarketProjection, Scorecard, SeriesForecast
 from forecasting.splice import choose
 
@@ -91,10 +105,12 @@ __all__ = [
     "chosen_sources",
     "data_status",
     "deliver",
+    "draw_charts",
     "forecast",
     "history_rows",
     "ingest",
     "last_judged",
+    "mass_balance",
     "moment",
     "observed",
     "outlook",
@@ -110,8 +126,10 @@ __all__ = [
 LOG = logging.getLogger("lodestone.steps")
 Result = TypeVar("Result")
 
-YEARS_AHEAD = 5
-"""A market a year ahead, from yearly figures that may be two years old, needs this many."""
+FORMATS: tuple[Format, ...] = ("png", "svg")
+"""What charts are drawn as: pictures for messages and pages, lines for print."""
+YEARS_AHEAD = 8
+"""How far yearly series are forecast: five years of a market, from a newest figure up to three years old."""
 LONG_FROM = 50
 """Series from which a run tells how far it is."""
 
@@ -394,39 +412,119 @@ def backtest(
 
 
 def project(
-    service: Service, at: Moment, markets: Sequence[str] = (), *, run_id: str
+    service: Service,
+    at: Moment,
+    markets: Sequence[str] = (),
+    *,
+    run_id: str,
+    scenarios: Sequence[str] | None = None,
+    months: int | None = None,
 ) -> MarketReport:
-    """Step 3: every market under every scenario, on the same draws."""
-    wanted = tuple(markets) or tuple(service.catalog.markets)
+    """Step 3: every market under every scenario, on the same draws, and why each shortfall changed.
+
+    `scenarios` are names, or several joined by "+", instead of all that are declared; `months` a horizon
+    other than that of the settings. What only this caller asked for so is not kept: rules and pages read
+    the declared scenarios over the whole horizon.
+    """
+    wanted = tuple(dict.fromkeys(markets)) or tuple(service.catalog.markets)
     require_known("market", wanted, service.catalog.markets)
-    forecasts = stored_forecasts(service, at)
-    inputs = Inputs(
-        forecasts={one.series: one for one in forecasts.forecasts},
-        refusals=forecasts.refused,
-        exports=observed(service, EXPORTS, at),
-        factors=service.catalog.factors,
-        units=service.catalog.units,
-        known_at=at.known_at,
-    )
+    chosen = _chosen_scenarios(service, scenarios)
+    usual = service.settings.market_months
+    months = usual if months is None else months
+    if not 1 <= months <= MOST_MARKET_MONTHS:
+        message = f"{months} months of a market asked; 1 to {MOST_MARKET_MONTHS} can be projected"
+        raise UsageError(message)
+    inputs = _market_inputs(service, at)
     made: list[MarketProjection] = []
     refused: dict[str, str] = {}
     for name in wanted:
+        market = service.catalog.markets[name]
         try:
             results = project_market(
-                service.catalog.markets[name],
-                tuple(service.catalog.scenarios.values()),
+                market,
+                chosen,
                 inputs,
-                months=service.settings.horizon_months,
+                months=months,
                 paths=service.settings.market_paths,
                 seed=service.settings.seed,
             )
         except CannotProjectError as error:
-            refused[name] = str(error)
+            refused[name] = _lacking(market, str(error))
             continue
         for result in results:
-            service.forecasts.save(result, at.known_at, run_id, made_at=service.clock())
+            if months == usual and result.scenario in service.catalog.scenarios:
+                service.forecasts.save(result, at.known_at, run_id, made_at=service.clock())
         made.extend(results)
-    return MarketReport(tuple(made), refused)
+    changes, unexplained = changes_of(service, at, made)
+    return MarketReport(tuple(made), refused, changes, unexplained)
+
+
+def draw_charts(
+    report: MarketReport, shown: Sequence[MarketProjection], folder: Path
+) -> tuple[Path, ...]:
+    """Draw projections of a report into a folder, each picture as PNG and SVG; raises UsageError where it can't."""
+    drawn = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for one in shown:
+            group = [it for it in report.projections if it.market == one.market and it is not one]
+            change = report.changes.get((one.market, one.scenario))
+            name = re.sub(r"[^\w+.-]", "-", f"{one.market}-{one.scenario}")
+            for format in FORMATS:
+                pictures = {
+                    "balance": balance_fan([one, *group], format=format),
+                    "supply": supply_stack(one, format=format),
+                    "demand": demand_stack(one, format=format),
+                }
+                if change is not None:
+                    pictures["waterfall"] = waterfall_chart(change, format=format)
+                for kind, picture in pictures.items():
+                    path = folder / f"{name}-{kind}.{format}"
+                    path.write_bytes(picture)
+                    drawn.append(path)
+    except OSError as error:
+        message = f"{folder}: charts can't be written there: {error.strerror}"
+        raise UsageError(message) from None
+    return tuple(drawn)
+
+
+def _chosen_scenarios(service: Service, asked: Sequence[str] | None) -> tuple[Scenario, ...]:
+    """The scenarios with all that they include; raises UsageError for a name that nobody declared."""
+    known = service.catalog.scenarios
+    if asked is None:
+        return tuple(composed(one, known) for one in known.values())
+    for names in asked:
+        require_known("scenario", [part.strip() for part in names.split("+")], known)
+    found = [combined(names, known) for names in asked]
+    return tuple({one.scenario: one for one in found}.values())
+
+
+def _market_inputs(service: Service, at: Moment) -> Inputs:
+    """What markets are computed from, as known at the moment."""
+    catalog = service.catalog
+    forecasts = stored_forecasts(service, at)
+    return Inputs(
+        forecasts={one.series: one for one in forecasts.forecasts},
+        refusals=forecasts.refused,
+        exports={
+            origin: observed(service, series, at) for origin, series in catalog.exports.items()
+        },
+        factors=catalog.factors,
+        units=catalog.units,
+        known_at=at.known_at,
+        projects=catalog.projects,
+        regimes=catalog.regimes,
+        governance=catalog.governance,
+        measured=measures(service, at),
+    )
+
+
+def _lacking(market: Market, why: str) -> str:
+    """Why a market can't be projected, with its name and the lines that rest on the series in question."""
+    told = why if why.startswith(f"{market.market}: ") else f"{market.market}: {why}"
+    words = set(re.split(r"[\s:;,]+", why))
+    lines = [f"{c.side} {c.name!r}" for c in market.components if c.series in words]
+    return f"{told} (for {listing(lines)})" if lines else told
 
 
 # --- 4: alerts -------------------------------------------------------------------
@@ -516,13 +614,15 @@ def outlook(service: Service, at: Moment) -> Outlook:
     prices = {name for name in service.catalog.forecast_series if series[name].kind == "price"}
     cards = [card for card in stored_scorecards(service, at) if card.series in prices]
     verdicts = model_verdicts(service, at, cards)
+    projections = stored_projections(service, at)
     return Outlook(
         known_at=at.known_at,
         book=at.book,
         incidents=service.ledger.open_incidents(at.book),
         forecasts=[one for one in forecasts.forecasts if one.series in prices],
         refused={series[name].title: why for name, why in forecasts.refused.items()},
-        projections=stored_projections(service, at),
+        projections=projections,
+        changes=changes_of(service, at, projections)[0],
         sources=list(source_states(service, at).values()),
         judged=last_judged(service, at),
         unjudged=unjudged(service, at),

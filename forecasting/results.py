@@ -147,6 +147,9 @@ class MarketMonth:
     shortfall_t: Interval
     shortfall_share: Interval
     stock_cover_days: Interval
+    # Of stored projections that are older than these figures nothing is known: NaN.
+    expected_shortfall_t: float = float("nan")  # mean over all draws
+    shortfall_chance: float = float("nan")  # share of draws with any shortfall, 0–1
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +162,46 @@ class ComponentShare:
     variance_share: float  # its part in the uncertainty of the shortfall, 0–1
     source: str
     confidence: str  # weakest confidence word among its inputs
+    origin: str = ""  # of a supply: country it comes from
+    stage: str = ""  # of a supply: what that country contributes
+    use: str = ""  # of a demand: what for
+    # Mean over all draws, tonnes in each month of the projection, after licences: adds up to supply and
+    # demand. Empty for projections that are older than this figure.
+    monthly_t: tuple[float, ...] = ()
+    closes: bool = False  # it fills what the other lines leave: imports that follow demand
+
+
+@dataclass(frozen=True, slots=True)
+class TraceStep:
+    """One thing a line of a balance rests on, in the order in which it is applied."""
+
+    component: str
+    side: str
+    # "activity" | "level" | "plant" | "factor" | "share" | "growth" | "limit" | "licence" | "scenario" |
+    # "stock" | "result" (tonnes a year of the whole line)
+    step: str
+    name: str  # series, factor, project or regime
+    low: float
+    central: float
+    high: float
+    unit: str
+    source: str
+    confidence: str
+    known_at: datetime | None = None  # vintage of an observed figure; None for a factor
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Indicator:
+    """One measure of exposure, with the words that place it."""
+
+    name: str  # "hhi_origins", "stock_cover", …
+    title: str
+    value: float
+    unit: str  # "", "share", "days", "0-10000"
+    reading: str  # "high: above 2,500", …; empty when nothing places it
+    confidence: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +226,14 @@ class MarketProjection:
     notes: tuple[str, ...]  # assumptions and weak evidence a reader must know
     data_through: date  # newest period among the series that move it
     vintage: datetime
+    importer: str = ""  # "" is the world
+    trace: tuple[TraceStep, ...] = ()
+    indicators: tuple[Indicator, ...] = ()
+
+    def probability_above(self, share: float, months: int) -> float:
+        """Chance that more than `share` of the demand of the first `months` months stays unmet, 0–1."""
+        shares = self.shortfall_shares(months)
+        return sum(1 for one in shares if one > share) / len(shares)
 
     def shortfall_shares(self, months: int) -> tuple[float, ...]:
         """Shortfall over the first `months` months as a share of demand, one value a path, sorted."""
@@ -195,6 +246,30 @@ class MarketProjection:
     def first_month_above(self, share: float) -> date | None:
         """First month whose median shortfall share exceeds `share`, or None."""
         return next((m.month for m in self.months if m.shortfall_share.p50 > share), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeBar:
+    """What one cause adds to the expected shortfall over the compared months; negative lowers it."""
+
+    name: str
+    side: str  # "supply" | "demand" | "loss" | "buffer" (stock used, or surplus that nobody needed)
+    tonnes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """Why the expected shortfall differs between two projections of a market: bars that add up."""
+
+    market: str
+    title: str
+    unit: str
+    before: str  # words: "as known on 21 March 2025", "base case"
+    after: str
+    months: tuple[date, ...]  # those that both projections have
+    before_t: float  # expected shortfall over those months
+    after_t: float
+    bars: tuple[ChangeBar, ...]  # largest first, buffer last; before_t + their sum = after_t
 
 
 def quantile(sorted_values: tuple[float, ...], level: float) -> float:

@@ -137,7 +137,10 @@ def make_projection(
     demand_t: float = 1000.0,
     **changes: Any,
 ) -> MarketProjection:
-    """A market whose paths are short by a constant share of demand each, one path a share."""
+    """A market whose paths are short by a constant share of demand each, one path a share.
+
+    Its lines say the same tonnes in each month: a twelfth of their middle year.
+    """
     ordered = tuple(sorted(shares))
     middle = Interval(*(quantile(ordered, level) for level in (0.1, 0.5, 0.9)))
     short_t = Interval(*(demand_t * share for share in (middle.p10, middle.p50, middle.p90)))
@@ -148,7 +151,14 @@ def make_projection(
     first = date(2025, 7, 1)
     grid = tuple(
         MarketMonth(
-            month_after(first, step), supply, demand, short_t, middle, Interval(20.0, 30.0, 40.0)
+            month_after(first, step),
+            supply,
+            demand,
+            short_t,
+            middle,
+            Interval(20.0, 30.0, 40.0),
+            expected_shortfall_t=demand_t * sum(shares) / len(shares),
+            shortfall_chance=sum(share > 0 for share in shares) / len(shares),
         )
         for step in range(months)
     )
@@ -163,17 +173,20 @@ def make_projection(
         months=grid,
         shortfall_t_paths=tuple((demand_t * share,) * months for share in shares),
         demand_t_paths=tuple((demand_t,) * months for _ in shares),
-        components=(
-            ComponentShare(
-                "Mined in China", "supply", Interval(9000, 10000, 11000), 0.62, "USGS", "high"
-            ),
-            ComponentShare(
-                "Electric cars", "demand", Interval(3000, 4000, 5200), 0.31, "IEA", "low"
-            ),
-            ComponentShare(
-                "Wind turbines", "demand", Interval(900, 1000, 1100), 0.02, "IRENA", "medium"
-            ),
-            ComponentShare("Air conditioners", "memo", Interval(1, 2, 3), 0.9, "guess", "low"),
+        components=tuple(
+            replace(line, monthly_t=(line.tonnes_per_year.p50 / 12,) * months)
+            for line in (
+                ComponentShare(
+                    "Mined in China", "supply", Interval(9000, 10000, 11000), 0.62, "USGS", "high"
+                ),
+                ComponentShare(
+                    "Electric cars", "demand", Interval(3000, 4000, 5200), 0.31, "IEA", "low"
+                ),
+                ComponentShare(
+                    "Wind turbines", "demand", Interval(900, 1000, 1100), 0.02, "IRENA", "medium"
+                ),
+                ComponentShare("Air conditioners", "memo", Interval(1, 2, 3), 0.9, "guess", "low"),
+            )
         ),
         notes=("Grades are not told apart.",),
         data_through=date(2025, 5, 1),

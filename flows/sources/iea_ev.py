@@ -1,4 +1,4 @@
-"""IEA Global EV Data Explorer: electric vehicles sold a year, world and India."""
+"""IEA Global EV Data Explorer: electric vehicles sold a year, in the world and where magnets are bought."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -28,17 +28,38 @@ COLUMNS: Columns = (
 # The table of the 2025 edition's workbook, which one name and one more column tell apart.
 COLUMNS_2025: Columns = ("region_country", *COLUMNS[1:], "Aggregate group")
 
+_VEHICLES: Mapping[tuple[str, str], str] = {
+    ("Cars", "BEV"): "cars_bev",
+    ("Cars", "PHEV"): "cars_phev",
+    ("Buses", "BEV"): "buses_bev",
+    ("2 and 3 wheelers", "BEV"): "two_three_wheelers_bev",
+    ("Vans", "BEV"): "vans_bev",
+    ("Trucks", "BEV"): "trucks_bev",
+}
+# Of each region those that sell enough, for at least six years.
+_REGIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "World": (
+        "world",
+        ("cars_bev", "cars_phev", "buses_bev", "two_three_wheelers_bev", "vans_bev", "trucks_bev"),
+    ),
+    "India": ("india", ("cars_bev", "buses_bev", "two_three_wheelers_bev")),
+    "China": (
+        "china",
+        ("cars_bev", "cars_phev", "buses_bev", "two_three_wheelers_bev", "vans_bev"),
+    ),
+    "EU27": ("eu27", ("cars_bev", "cars_phev", "buses_bev", "two_three_wheelers_bev", "vans_bev")),
+    "USA": (
+        "united_states",
+        ("cars_bev", "cars_phev", "buses_bev", "two_three_wheelers_bev", "vans_bev"),
+    ),
+    "Japan": ("japan", ("cars_bev", "cars_phev", "two_three_wheelers_bev", "vans_bev")),
+}
 # What is kept: region, vehicles and powertrain as the IEA names them, and our series.
 SERIES: Mapping[tuple[str, str, str], str] = {
-    ("World", "Cars", "BEV"): "ev_sales_world_cars_bev",
-    ("World", "Cars", "PHEV"): "ev_sales_world_cars_phev",
-    ("World", "Buses", "BEV"): "ev_sales_world_buses_bev",
-    ("World", "2 and 3 wheelers", "BEV"): "ev_sales_world_two_three_wheelers_bev",
-    ("World", "Vans", "BEV"): "ev_sales_world_vans_bev",
-    ("World", "Trucks", "BEV"): "ev_sales_world_trucks_bev",
-    ("India", "Cars", "BEV"): "ev_sales_india_cars_bev",
-    ("India", "Buses", "BEV"): "ev_sales_india_buses_bev",
-    ("India", "2 and 3 wheelers", "BEV"): "ev_sales_india_two_three_wheelers_bev",
+    (region, *vehicle): f"ev_sales_{name}_{kind}"
+    for region, (name, kept) in _REGIONS.items()
+    for vehicle, kind in _VEHICLES.items()
+    if kind in kept
 }
 
 CITATION = Citation(

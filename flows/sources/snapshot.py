@@ -26,7 +26,17 @@ CITATION_COLUMNS = ("source_id", "title", "url", "source_date", "reuse", "note")
 CITATION_FILE = "sources.csv"
 
 # Tables of other shapes that live in the same folder and have readers of their own.
-OTHER_TABLES = (CITATION_FILE, "factors.csv", "policy_events.csv")
+OTHER_TABLES = (
+    CITATION_FILE,
+    "factors.csv",
+    "policy_events.csv",
+    "projects.csv",
+    "indicators.csv",
+    "deposits.csv",
+    "mixes.csv",
+    "grades.csv",
+    "governance.csv",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,13 @@ class Shelf:
 SHELVES = (
     Shelf("ecb_fx", "Exchange rates, yearly", "price", ("fx_yearly.csv",)),
     Shelf("komis", "KOMIS: oxide prices, monthly", "price", ("prices_monthly.csv",)),
-    Shelf("customs", "China's customs: magnet exports", "trade", ("exports_monthly.csv",)),
+    Shelf(
+        "customs",
+        "China's customs: magnet exports",
+        "trade",
+        ("exports_monthly.csv", "exports_yearly.csv"),
+    ),
+    Shelf("dgcis", "India's customs: magnet imports, yearly", "trade", ("imports_yearly.csv",)),
     Shelf("comtrade", "UN Comtrade, yearly", "trade", ("trade_yearly.csv",)),
     Shelf(
         "usgs",
@@ -50,6 +66,7 @@ SHELVES = (
         "reference",
         ("mine_output_yearly.csv", "prices_yearly.csv", "reserves_yearly.csv"),
     ),
+    Shelf("quotas", "China's rare-earth quotas, yearly", "reference", ("quotas_yearly.csv",)),
     Shelf("iea_ev", "IEA: electric vehicles sold", "reference", ("ev_sales_yearly.csv",)),
     Shelf("wind", "IRENA, GWEC, WWEA: wind power", "reference", ("wind_additions_yearly.csv",)),
 )
@@ -143,7 +160,7 @@ def kind_of(file_name: str) -> Kind | None:
         return None
     if file_name.startswith("prices_"):
         return "price"
-    return "trade" if file_name.startswith("exports_") else "reference"
+    return "trade" if file_name.startswith(("exports_", "imports_")) else "reference"
 
 
 def _file_names(folder: Traversable) -> set[str]:

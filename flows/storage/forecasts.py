@@ -1,15 +1,24 @@
 """Forecasts, market projections and scorecards as they were said, looked up as known at a moment."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, insert, select, update
 
 from flows.storage.database import Database
 from flows.storage.plain import from_text, pack_paths, to_text, unpack_paths
 from flows.storage.tables import forecast, forecast_use, projection, projection_use, scorecard
 from forecasting.results import MarketProjection, Scorecard, SeriesForecast
+
+
+@dataclass(frozen=True, slots=True)
+class SaidProjection:
+    """A projection and the moment as known at which it was said last."""
+
+    projection: MarketProjection
+    known_at: datetime
 
 
 class ForecastStore:
@@ -61,16 +70,7 @@ class ForecastStore:
         self, market: str, scenario: str, known_at: datetime
     ) -> MarketProjection | None:
         """What was said last about a market under a scenario, as known at a moment."""
-        use = projection_use.c
-        query = (
-            select(projection)
-            .join(projection_use)
-            .where(use.market == market, use.scenario == scenario, use.known_at <= known_at)
-            .order_by(use.known_at.desc(), use.made_at.desc(), use.id.desc())
-            .limit(1)
-        )
-        with self._database.reading() as connection:
-            row = connection.execute(query).first()
+        row = self._said(market, scenario, projection_use.c.known_at <= known_at)
         if row is None:
             return None
         return from_text(
@@ -79,6 +79,37 @@ class ForecastStore:
             shortfall_t_paths=unpack_paths(row.shortfall_paths),
             demand_t_paths=unpack_paths(row.demand_paths),
         )
+
+    def previous_projection(
+        self, market: str, scenario: str, known_at: datetime, *, other_than: str
+    ) -> SaidProjection | None:
+        """What was said last of a market, as known before `known_at`, that is not the projection `other_than`.
+
+        A run that nothing new came in for says the same projection again, so this one is from before the
+        figures, the definitions or the months changed. It comes without its paths.
+        """
+        use = projection_use.c
+        earlier = and_(use.known_at < known_at, use.projection_id != other_than)
+        row = self._said(market, scenario, earlier)
+        if row is None:
+            return None
+        found = from_text(MarketProjection, row.payload, shortfall_t_paths=(), demand_t_paths=())
+        return SaidProjection(found, row.said_as_known_at)
+
+    def _said(
+        self, market: str, scenario: str, when: ColumnElement[bool]
+    ) -> Row[tuple[Any, ...]] | None:
+        """The last projection of a market under a scenario among those said at such moments."""
+        use = projection_use.c
+        query = (
+            select(projection, use.known_at.label("said_as_known_at"))
+            .join(projection_use)
+            .where(use.market == market, use.scenario == scenario, when)
+            .order_by(use.known_at.desc(), use.made_at.desc(), use.id.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            return connection.execute(query).first()
 
     def latest_scorecard(self, series: str, known_at: datetime) -> Scorecard | None:
         """How the models of a series did on its past, as last said at a moment."""

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple
 
-from flows.units.chemistry import (
+from flows.units.spelling import CURRENCIES, Unit, parse_unit
+from flows.units.vat import PARITY_SINCE, chinese_vats, fob_parity
+from forecasting.market.chemistry import (
     ATOMIC_WEIGHTS_SOURCE,
     COMMERCIAL_OXIDES,
     MAGNET_CONFIDENCE,
@@ -16,8 +18,6 @@ from flows.units.chemistry import (
     ndpr_oxide_per_finished_magnet,
     ndpr_oxide_per_gross_magnet,
 )
-from flows.units.spelling import CURRENCIES, Unit, parse_unit
-from flows.units.vat import PARITY_SINCE, chinese_vats, fob_parity
 
 _CONFIDENCES = ("high", "derived", "medium", "low", "background")  # the one to rely on most first
 _REBATE_CONFIDENCE = "background"  # that magnets get all VAT back is an analyst's knowledge

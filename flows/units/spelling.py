@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Literal
 
-from flows.units.chemistry import COMMERCIAL_OXIDES, OXIDES
 from flows.units.vat import Basis
+from forecasting.market.chemistry import COMMERCIAL_OXIDES, ELEMENT_NAMES, OXIDES
 
 Dimension = Literal["mass", "price", "money", "vehicles", "power"]
 
@@ -73,24 +73,6 @@ _SCALE_SIZES = {
 }
 _SCALE_FORMS = {form: name for name, forms in _SCALES.items() for form in forms}
 
-_ELEMENTS = {
-    "Sc": "scandium",
-    "Y": "yttrium",
-    "La": "lanthanum",
-    "Ce": "cerium",
-    "Pr": "praseodymium",
-    "Nd": "neodymium",
-    "Sm": "samarium",
-    "Eu": "europium",
-    "Gd": "gadolinium",
-    "Tb": "terbium",
-    "Dy": "dysprosium",
-    "Ho": "holmium",
-    "Er": "erbium",
-    "Tm": "thulium",
-    "Yb": "ytterbium",
-    "Lu": "lutetium",
-}
 _MIXTURES = {
     "NdPr oxide": ("ndpr oxide", "prnd oxide", "nd pr oxide", "pr nd oxide", "didymium oxide"),
     "NdPr": ("ndpr", "prnd", "ndpr metal", "prnd metal", "nd pr metal", "ndpr alloy", "prnd alloy"),
@@ -111,12 +93,12 @@ _SUBSTANCES = (
     {formula.casefold(): formula for formula in OXIDES}
     | {
         form: symbol
-        for symbol, name in _ELEMENTS.items()
+        for symbol, name in ELEMENT_NAMES.items()
         for form in (symbol.casefold(), name, f"{symbol.casefold()} metal", f"{name} metal")
     }
     | {
         form: COMMERCIAL_OXIDES[symbol]
-        for symbol, name in _ELEMENTS.items()
+        for symbol, name in ELEMENT_NAMES.items()
         for form in (f"{symbol.casefold()} oxide", f"{name} oxide")
     }
     | {form: name for name, forms in _MIXTURES.items() for form in forms}

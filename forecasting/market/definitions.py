@@ -1,24 +1,25 @@
-"""What a market is made of: factors with units, components, markets, scenarios; all checked."""
+"""What a market is made of: factors, projects, licence regimes, components, markets, scenarios; plain values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-PRODUCT_UNITS: Mapping[str, float] = {
-    "kg NdFeB": 0.001,
-    "t NdFeB": 1.0,
-    "t finished magnet": 1.0,
-}
-"""Units that a component may end in, with their tonnes of finished magnets."""
-
-LICENSING_ORIGIN = "China"
-"""The one origin whose export licences are modelled, from its own customs figures."""
+from dataclasses import dataclass, field, replace
+from datetime import date
 
 CONFIDENCE_ORDER = ("high", "medium", "derived", "low", "background")
 """From solid to weak; a component is as weak as its weakest input."""
 
+WEAK = frozenset({"low", "background"})
+"""Confidence words that must be said wherever a figure goes."""
+
+STATUSES = ("operating", "ramping", "construction", "planned")
+"""How far a project is: what produces doesn't slip; what is built or planned may slip, or never come."""
+
 
 class MarketDefinitionError(Exception):
-    """A market or scenario can't be computed; market, component and field are in the text."""
+    """A market, project, regime or scenario can't be computed; its name and the field are in the text."""
+
+
+class CannotProjectError(Exception):
+    """A market lacks an input at this moment; the text names market and series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,179 +41,268 @@ class Factor:
 
 
 @dataclass(frozen=True, slots=True)
+class Project:
+    """A plant: what it can make a year, and from when."""
+
+    project: str
+    title: str
+    owner: str
+    country: str
+    stage: str  # of what it makes: mine, concentrate, oxide, metal, alloy, magnet
+    product: str
+    capacity: float  # nameplate, in `unit`
+    unit: str  # "t NdFeB/year", "t NdPr oxide/year", …
+    starts_on: date  # first product, as announced
+    status: str  # one of STATUSES
+    known_on: date  # day on which this was known: a look further back doesn't see it
+    source: str
+    confidence: str
+    full_on: date | None = None  # announced day of nameplate output; None: after the usual ramp
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LicenceRegime:
+    """An origin's export licences for magnets that hold certain elements, and the time they are in force.
+
+    `covers` is the share of the origin's magnet exports that need one; `granted` the chance that an
+    application is granted (a refused one is filed again), `lead_days` how long one takes: all factors.
+    Between `suspended_on` and `suspended_until` it doesn't hold; it comes back with the chance `resumes`.
+    """
+
+    regime: str
+    title: str
+    origin: str
+    elements: tuple[str, ...]
+    covers: str
+    granted: str
+    lead_days: str
+    known_on: date
+    starts_on: date
+    source: str
+    confidence: str
+    ends_on: date | None = None
+    suspension_known_on: date | None = None
+    suspended_on: date | None = None
+    suspended_until: date | None = None
+    resumes: str = ""
+
+    @property
+    def factor_names(self) -> tuple[str, ...]:
+        """Every factor it rests on."""
+        return tuple(
+            name for name in (self.covers, self.granted, self.lead_days, self.resumes) if name
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
-    """One line of a balance. Exactly one of `series`, `level`, `balance` says where its activity is from."""
+    """One line of a balance. Exactly one of `series`, `level`, `project`, `balance` says where its activity is from."""
 
     name: str
     side: str  # "supply" | "demand"
-    series: str = ""
-    level: str = ""
-    balance: bool = False
+    series: str = ""  # a forecast series of the catalogue
+    level: str = ""  # a factor in …/year
+    project: str = ""  # a plant of projects.csv
+    balance: bool = False  # what is left when the market clears
     factors: tuple[str, ...] = ()
-    growth: str = ""
-    share: str = ""
-    rest: bool = False
-    origin: str = ""
-    exported: str = ""
-    channel: str = "direct"
+    share: str = ""  # factor: this part of the series, or of what is left
+    rest: bool = False  # the part that the shares beside it leave
+    growth: str = ""  # factor in share/year, from the base year on
+    limit: str = ""  # factor in …/year: never more than this comes out
+    limit_factors: tuple[str, ...] = ()  # from the limit's unit to the market's
+    origin: str = ""  # country it comes from
+    licences_of: str = ""  # country whose export licences it needs; default: its origin
+    exported: str = ""  # factor: share of it that crosses that border; default: all
+    grades: str = "mixed"  # "mixed" | "controlled" (all need a licence) | "free" (none does)
+    stage: str = "magnet"  # what the origin contributes: mine, oxide, magnet, …
+    use: str = ""  # of a demand: electric vehicles, wind, …
+    channel: str = "direct"  # "embedded": arrives inside parts; shown, not balanced
 
     @property
     def factor_names(self) -> tuple[str, ...]:
         """Every factor it rests on, in order."""
-        named = (self.level, *self.factors, self.growth, self.share, self.exported)
+        named = (
+            self.level,
+            *self.factors,
+            self.share,
+            self.growth,
+            self.limit,
+            *self.limit_factors,
+            self.exported,
+        )
         return tuple(name for name in named if name)
 
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """Supply and demand of one product; quantities in tonnes of finished magnets."""
+    """Supply and demand of one product; quantities in `unit` a month."""
 
     market: str
     title: str
     product: str
     components: tuple[Component, ...]
-    stock_weeks: str = ""
+    unit: str = "t NdFeB"
+    importer: str = (
+        ""  # country whose market it is: what it makes itself is no import; "" is the world
+    )
+    stock_weeks: str = ""  # factor: usual stock in weeks of demand
 
     @property
     def series(self) -> tuple[str, ...]:
         """The series that must be forecast before this market can be projected."""
         return tuple(dict.fromkeys(c.series for c in self.components if c.series))
 
+    @property
+    def projects(self) -> tuple[str, ...]:
+        """The plants it counts on."""
+        return tuple(dict.fromkeys(c.project for c in self.components if c.project))
+
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """While it holds, licensed exports of `origin` fall to `export_flow` of normal."""
+class LicenceFreeze:
+    """For some months `origin` licenses no controlled grades; `left` (factor) of them still come out.
+
+    Months are those of arrival, from the first projected one on.
+    """
 
     origin: str
-    export_flow: str
-    starts_after_months: int
     lasts_months: int
+    starts_after_months: int = 0
+    left: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SupplyChange:
+    """What comes from `origin` (at `stage`, or at any) falls to the factor `left` of the base case."""
+
+    origin: str
+    left: str
+    stage: str = ""
+    starts_after_months: int = 0
+    lasts_months: int = 0  # 0: for good
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSlip:
+    """Plants that don't produce yet come `months` later: those named, those of the countries, or all."""
+
+    months: int
+    projects: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewPlant:
+    """A plant that the base case doesn't count on: `capacity` is a factor in …/year."""
+
+    name: str
+    market: str
+    origin: str
+    capacity: str
+    chance: str  # factor: how likely it comes at all
+    starts_after_months: int
+    ramp_months: int
+    factors: tuple[str, ...] = ()  # from the capacity's unit to the market's
+
+
+@dataclass(frozen=True, slots=True)
+class DemandChange:
+    """The demand of some uses (none named: of all) rises to the factor `becomes` of the base case, evenly over some months."""
+
+    becomes: str
+    uses: tuple[str, ...] = ()
+    starts_after_months: int = 0
+    over_months: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A named overlay on every market; the base case has no changes."""
+    """A named overlay on every market; the base case has none.
+
+    `includes` names scenarios that hold as well: see `composed`.
+    """
 
     scenario: str
     title: str
-    changes: tuple[Change, ...] = field(default=())
+    includes: tuple[str, ...] = ()
+    freezes: tuple[LicenceFreeze, ...] = field(default=())
+    supply: tuple[SupplyChange, ...] = field(default=())
+    slips: tuple[ProjectSlip, ...] = field(default=())
+    plants: tuple[NewPlant, ...] = field(default=())
+    demand: tuple[DemandChange, ...] = field(default=())
+
+    @property
+    def factor_names(self) -> tuple[str, ...]:
+        """Every factor its changes rest on."""
+        named = [
+            *(freeze.left for freeze in self.freezes),
+            *(change.left for change in self.supply),
+            *(change.becomes for change in self.demand),
+            *(
+                name
+                for plant in self.plants
+                for name in (plant.capacity, plant.chance, *plant.factors)
+            ),
+        ]
+        return tuple(dict.fromkeys(name for name in named if name))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it changes nothing."""
+        return not (self.freezes or self.supply or self.slips or self.plants or self.demand)
 
 
-def check_scenario(scenario: Scenario, factors: Mapping[str, Factor]) -> None:
-    """Refuse a scenario that changes nothing we model, or by a factor that is no share."""
-    for change in scenario.changes:
-        place = f"scenario {scenario.scenario}"
-        if change.origin != LICENSING_ORIGIN:
-            message = f"{place}: origin: {change.origin!r}: licences are modelled for {LICENSING_ORIGIN} only"
+def composed(scenario: Scenario, known: Mapping[str, Scenario]) -> Scenario:
+    """A scenario with everything it includes laid over each other, in order; raises MarketDefinitionError."""
+    parts: list[Scenario] = []
+
+    def gather(one: Scenario, above: tuple[str, ...]) -> None:
+        if one.scenario in above:
+            circle = " -> ".join([*above[above.index(one.scenario) :], one.scenario])
+            message = f"scenario {scenario.scenario}: includes: goes in a circle: {circle}"
             raise MarketDefinitionError(message)
-        factor = factors.get(change.export_flow)
-        if factor is None or factor.unit != "share":
-            why = "is not a share" if factor else "is not in factors.csv"
-            message = f"{place}: export_flow: {change.export_flow!r} {why}"
-            raise MarketDefinitionError(message)
-        if change.starts_after_months < 0 or change.lasts_months < 1:
-            message = f"{place}: starts_after_months must be 0 or more and lasts_months 1 or more"
-            raise MarketDefinitionError(message)
+        for name in one.includes:
+            if name not in known:
+                message = (
+                    f"scenario {one.scenario}: includes: there is no scenario {name!r}; "
+                    f"known: {', '.join(known)}"
+                )
+                raise MarketDefinitionError(message)
+            gather(known[name], (*above, one.scenario))
+        # A part that is reached twice holds once.
+        if one not in parts:
+            parts.append(one)
 
-
-def check_market(
-    market: Market,
-    factors: Mapping[str, Factor],
-    units: Mapping[str, str],
-    frequencies: Mapping[str, str],
-) -> None:
-    """Refuse a market whose components don't add up to tonnes of magnets, naming component and field.
-
-    `units` and `frequencies` are those of the catalogue, by series.
-    """
-    balances = [c for c in market.components if c.balance]
-    if len({c.side for c in balances}) > 1:
-        _refuse(market, balances[-1], "balance", "only one side of a market can close the balance")
-    if sum(1 for c in balances if not c.share) > 1:
-        _refuse(
-            market, balances[-1], "balance", "two components close the balance: give each a share"
-        )
-    for side in ("supply", "demand"):
-        if not any(c.side == side and c.channel == "direct" for c in market.components):
-            message = f"market {market.market}: no direct {side} component"
-            raise MarketDefinitionError(message)
-    if market.stock_weeks and market.stock_weeks not in factors:
-        message = f"market {market.market}: stock_weeks: there is no factor {market.stock_weeks!r}"
-        raise MarketDefinitionError(message)
-    for component in market.components:
-        _check_component(market, component, factors, units)
-        if component.series and frequencies[component.series] != "year":
-            problem = f"{component.series} is not yearly: an activity is spread from yearly totals"
-            _refuse(market, component, "series", problem)
-
-
-def _check_component(
-    market: Market, component: Component, factors: Mapping[str, Factor], units: Mapping[str, str]
-) -> None:
-    given = [bool(component.series), bool(component.level), component.balance]
-    if sum(given) != 1:
-        _refuse(market, component, "series", "needs exactly one of series, level or balance = true")
-    if component.channel not in {"direct", "embedded"}:
-        _refuse(market, component, "channel", f"{component.channel!r} is not direct or embedded")
-    if component.origin not in {"", LICENSING_ORIGIN}:
-        problem = (
-            f"{component.origin!r}: licences are modelled for {LICENSING_ORIGIN} only; leave it out"
-        )
-        _refuse(market, component, "origin", problem)
-    for name in component.factor_names:
-        if name not in factors:
-            _refuse(market, component, "factors", f"there is no factor {name!r} in factors.csv")
-    if component.series and component.series not in units:
-        _refuse(
-            market, component, "series", f"there is no series {component.series!r} in catalog.toml"
-        )
-    if component.balance:
-        return
-    start = units[component.series] if component.series else factors[component.level].unit
-    _tonnes_per_unit(market, component, start, [factors[name] for name in component.factors])
-
-
-def tonnes_scale(
-    component: Component, factors: Mapping[str, Factor], units: Mapping[str, str]
-) -> float:
-    """Tonnes of magnets in one unit that the component's chain of factors ends in."""
-    start = units[component.series] if component.series else factors[component.level].unit
-    return PRODUCT_UNITS[_walk(start, [factors[name] for name in component.factors])[0]]
-
-
-def _tonnes_per_unit(market: Market, component: Component, start: str, chain: list[Factor]) -> None:
-    unit, problem = _walk(start, chain)
-    if problem:
-        _refuse(market, component, "factors", problem)
-    if unit not in PRODUCT_UNITS:
-        allowed = ", ".join(PRODUCT_UNITS)
-        _refuse(
-            market,
-            component,
-            "factors",
-            f"ends in {unit!r}; a component must end in one of: {allowed}",
-        )
-
-
-def _walk(start: str, chain: list[Factor]) -> tuple[str, str]:
-    """Unit after the chain, and what is wrong with it ("" when nothing is)."""
-    unit = _singular(start.removesuffix("/year"))
-    for factor in chain:
-        if factor.unit == "share":
-            continue
-        numerator, _, denominator = factor.unit.partition("/")
-        if _singular(denominator.strip()) != unit:
-            return unit, f"{factor.name} is in {factor.unit!r}, but the chain stands at {unit!r}"
-        unit = _singular(numerator.strip())
-    return unit, ""
-
-
-def _singular(unit: str) -> str:
-    return {"vehicles": "vehicle", "units": "unit"}.get(unit, unit)
-
-
-def _refuse(market: Market, component: Component, field_name: str, problem: str) -> None:
-    message = (
-        f"market {market.market}: {component.side} {component.name!r}: {field_name}: {problem}"
+    gather(scenario, ())
+    return replace(
+        scenario,
+        includes=(),
+        freezes=tuple(change for one in parts for change in one.freezes),
+        supply=tuple(change for one in parts for change in one.supply),
+        slips=tuple(change for one in parts for change in one.slips),
+        plants=tuple(change for one in parts for change in one.plants),
+        demand=tuple(change for one in parts for change in one.demand),
     )
-    raise MarketDefinitionError(message)
+
+
+def combined(names: str, known: Mapping[str, Scenario]) -> Scenario:
+    """The scenario of a name, or of several joined by "+", laid over each other; raises MarketDefinitionError."""
+    parts = tuple(dict.fromkeys(part.strip() for part in names.split("+")))
+    if len(parts) == 1 and parts[0] in known:
+        return composed(known[parts[0]], known)
+    named = [known[part] for part in parts if part in known and part != "base"]
+    titles = [one.title if at == 0 else _continued(one) for at, one in enumerate(named)]
+    joined = Scenario("+".join(parts), " and ".join(titles), includes=parts)
+    return composed(joined, known)
+
+
+def _continued(scenario: Scenario) -> str:
+    """Its title within a sentence: a small letter first, unless it begins with the name of an origin."""
+    origins = (
+        *(change.origin for change in scenario.freezes),
+        *(change.origin for change in scenario.supply),
+        *(change.origin for change in scenario.plants),
+    )
+    title = scenario.title
+    return title if title.startswith(origins) else title[:1].lower() + title[1:]

@@ -1,12 +1,13 @@
-"""Licensed exports as a share of normal: what was observed, how a gap closes, what a freeze leaves."""
+"""Licensed exports as a share of normal, by grade: regimes and freezes, what was observed, how a gap closes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
 import numpy.typing as npt
 
+from forecasting.market.definitions import LicenceFreeze, LicenceRegime
 from forecasting.results import ObservedPoint, ObservedSeries
 
 Floats = npt.NDArray[np.float64]
@@ -21,17 +22,57 @@ LEAST = 0.01
 """A month without any exports counts as this share of normal, so that its logarithm exists."""
 TRANSIT_MONTHS = 1
 """Exports of a month arrive in the next (sea freight and clearance, about four weeks)."""
+DAYS_PER_MONTH = 365.25 / 12
 
 
 @dataclass(frozen=True, slots=True)
 class FlowDraws:
-    """The random part of the flow, one value a path, drawn once and shared by all scenarios."""
+    """The random part of an origin's flow, drawn once and shared by all scenarios; months are rows."""
 
-    half_life_months: Floats  # time in which half of a gap closes
-    noise: Floats  # (paths, months) standard normal
-    control: Floats  # (paths, months) uniform 0-1: a new control begins where below `control_probability`
-    control_probability: Floats
-    control_flow: Floats  # what a new control leaves, share of normal
+    half_life_months: Floats  # (paths,) time in which half of a gap closes
+    noise: Floats  # (months, paths) standard normal
+    control: Floats  # (months, paths) uniform 0-1: a new control begins where below its probability
+    control_probability: Floats  # (paths,)
+    control_flow: Floats  # (paths,) what a new control leaves, share of normal
+    free_delay: Floats  # (paths,) share of the licensed grades' delay that free ones take on
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RegimeDraws:
+    """A regime with its factors drawn, one value a path."""
+
+    regime: LicenceRegime
+    covers: Floats  # share of the origin's exports that need a licence
+    granted: Floats  # chance that an application is granted
+    lead_months: Floats  # time in which half of the applications are answered
+    resumes: npt.NDArray[np.bool_]  # whether it comes back after a suspension
+
+    @property
+    def delay_months(self) -> Floats:
+        """Time in which half of the shipments have their licence: a refused one is filed again."""
+        return self.lead_months / self.granted
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LicensedGroup:
+    """A share of an origin's exports under one regime."""
+
+    covers: Floats  # (paths,)
+    lacking: Floats  # (months, paths) what the regime keeps back of it, 0 to 1
+    is_frozen: bool  # whether a freeze of licences concerns it
+
+
+@dataclass(frozen=True, slots=True)
+class GradeFlow:
+    """What an origin lets out of each month's normal exports, share 0 to 1, shape (months, paths)."""
+
+    controlled: Floats
+    free: Floats
+    mixed: Floats
+
+    def of(self, grades: str) -> Floats:
+        """The flow of "controlled", "free" or "mixed" grades."""
+        return {"controlled": self.controlled, "free": self.free, "mixed": self.mixed}[grades]
 
 
 def months_between(first: date, second: date) -> int:
@@ -76,44 +117,188 @@ def observed_ratios(observed: ObservedSeries, normal: float) -> dict[date, float
     return {p.period: min(1.0, p.value / normal) for p in observed.points}
 
 
-def flow_paths(
-    ratios: dict[date, float],
+def withheld(
+    grid: Sequence[date], spans: Sequence[tuple[float, float]], delay_months: Floats
+) -> Floats:
+    """Share of the licensed shipments that each month lacks, shape (months, paths), 0 to 1.
+
+    In a span (start, end in months from the grid's first day) every shipment needs a licence; those of
+    u months after the start have it with the chance 1 − 2^(−u / delay). So a licence costs months: the
+    share that is missing halves with every `delay_months`. A month's share is the mean over its days.
+    """
+    edges = np.arange(len(grid) + 1, dtype=np.float64)
+    lacking = np.zeros((len(grid), len(delay_months)))
+    decay = -np.log(2) / delay_months
+    for start, end in spans:
+        since = np.clip(edges, start, end) - start
+        first, last = _span(since)
+        if first >= last:
+            continue
+        # The integral of 2^(−u / delay) between the edges of each month.
+        left = np.exp(since[first : last + 1, None] * decay[None, :])
+        lacking[first:last] += (left[1:] - left[:-1]) / decay
+    return np.clip(lacking, 0.0, 1.0, out=lacking)
+
+
+def _span(since: Floats) -> tuple[int, int]:
+    """The first and the last edge between which time passes."""
+    moving = np.flatnonzero(np.diff(since) > 0)
+    return (int(moving[0]), int(moving[-1]) + 1) if len(moving) else (0, 0)
+
+
+def spans_in_force(
+    regime: LicenceRegime, grid: Sequence[date], known_at: date
+) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """When a regime is in force as known at a day, in months from the grid's first day.
+
+    Two lists: spans that hold for certain, and those that hold only if it comes back after a suspension.
+    """
+    if regime.known_on > known_at:
+        return [], []
+    start, end = _offset(grid[0], regime.starts_on), _offset(grid[0], regime.ends_on)
+    is_suspended = (
+        regime.suspended_on is not None
+        and regime.suspension_known_on is not None
+        and regime.suspension_known_on <= known_at
+    )
+    if not is_suspended:
+        return [(start, end)], []
+    pause = _offset(grid[0], regime.suspended_on)
+    certain = [(start, min(pause, end))] if start < pause else []
+    back = _offset(grid[0], regime.suspended_until)
+    return certain, [(back, end)] if back < end else []
+
+
+def _offset(origin: date, day: date | None) -> float:
+    """Months from the first of a month to a day; never, when there is none."""
+    if day is None:
+        return float("inf")
+    return months_between(origin, day) + (day.day - 1) / DAYS_PER_MONTH
+
+
+def licensed_groups(
+    regimes: Sequence[RegimeDraws], grid: Sequence[date], known_at: date
+) -> tuple[LicensedGroup, ...]:
+    """The shares of an origin's exports that its regimes cover, with what each keeps back of its own.
+
+    Shares that exceed 1 together are scaled down. A freeze concerns the grades that need a licence when
+    it begins; before any regime is known, those of the earliest one.
+    """
+    if not regimes:
+        return ()
+    whole = np.maximum(1.0, np.sum([one.covers for one in regimes], axis=0))
+    in_force = [one for one in regimes if _holds(one.regime, grid, known_at)]
+    frozen = in_force or [min(regimes, key=lambda one: one.regime.starts_on)]
+    groups = []
+    for one in regimes:
+        certain, uncertain = spans_in_force(one.regime, grid, known_at)
+        lacking = withheld(grid, certain, one.delay_months)
+        if uncertain and one.resumes.any():
+            lacking += withheld(grid, uncertain, one.delay_months) * one.resumes
+        groups.append(LicensedGroup(one.covers / whole, lacking, one in frozen))
+    return tuple(groups)
+
+
+def _holds(regime: LicenceRegime, grid: Sequence[date], known_at: date) -> bool:
+    """Whether a regime is in force, for certain, at the day."""
+    now = _offset(grid[0], known_at)
+    certain, _ = spans_in_force(regime, grid, known_at)
+    return any(start <= now < end for start, end in certain)
+
+
+def freeze_gap(
+    freezes: Sequence[tuple[LicenceFreeze, Floats]], first: int, months: int, delay_months: Floats
+) -> Floats:
+    """What freezes keep back of the covered grades, shape (months, paths); `first` is the first projected month.
+
+    While one holds all but `left` is missing; afterwards the applications are answered one by one.
+    """
+    lacking = np.zeros((months, len(delay_months)))
+    for freeze, left in freezes:
+        start = first + freeze.starts_after_months
+        stop = start + freeze.lasts_months
+        lacking[start:stop] = np.maximum(lacking[start:stop], 1 - left)
+        after = np.arange(max(0, months - stop), dtype=np.float64)
+        tail = np.exp2(-(after[:, None] + 0.5) / delay_months[None, :]) * (1 - left)
+        lacking[stop:] = np.maximum(lacking[stop:], tail)
+    return lacking
+
+
+def grade_flow(
+    ratios: Mapping[date, float],
     grid: Sequence[date],
     draws: FlowDraws,
+    groups: Sequence[LicensedGroup],
     *,
     monthly_noise: float,
     freeze: Floats | None = None,
-) -> Floats:
-    """Exports on `grid` as a share of normal, shape (paths, months), 0 to about 1.
+) -> GradeFlow:
+    """Exports on `grid` as a share of normal by grade; `groups` are its `licensed_groups`, `ratios` what was seen.
 
-    A known month is taken as it is. After the last known month the log gap to normal closes with the
-    path's half-life, the month-to-month noise of customs clearance fades as quickly, and new controls
-    arrive at their base rate. `freeze` (paths, months; NaN where none) overlays a scenario; after it the
-    gap closes again.
+    A known month is met exactly: where less came out than the regimes explain, every grade had less, and
+    the missing part closes with the path's half-life; where more came out, licences are quicker than
+    thought, and stay so. After the last known month the noise of customs clearance fades as quickly as a
+    gap, and new controls arrive at their base rate. `freeze` (months, paths) overlays a scenario. Without
+    any group a freeze concerns all grades: nothing says which ones would need a licence.
     """
-    paths = draws.half_life_months.shape[0]
+    if freeze is not None and not groups:
+        groups = [LicensedGroup(np.ones(freeze.shape[1]), np.zeros_like(freeze), is_frozen=True)]
+    shape = (len(grid), len(draws.half_life_months))
+    unfrozen = _held_back(groups, draws.free_delay, shape)
     decay = 0.5 ** (1 / draws.half_life_months)
     last_known = max((month for month in ratios if month <= grid[-1]), default=None)
-    gap = np.zeros(paths)  # log share of normal, at most 0
-    noise = np.zeros(paths)
-    result = np.ones((paths, len(grid)))
+    disturbance = np.zeros(shape)  # log share of what the regimes let out
+    speed = np.ones(shape)  # of the regimes' gap, what is still there
+    missing = np.zeros(shape[1])
+    slowness = np.ones(shape[1])
+    noise = np.zeros(shape[1])
     if last_known is not None and last_known < grid[0]:
         unseen = months_between(last_known, grid[0]) - 1
-        gap = np.log(max(ratios[last_known], LEAST)) * decay**unseen
-    for index, month in enumerate(grid):
+        missing = np.log(max(ratios[last_known], LEAST)) * decay**unseen
+    for row, month in enumerate(grid):
         if month in ratios:
-            gap = np.full(paths, np.log(max(ratios[month], LEAST)))
-            result[:, index] = ratios[month]
+            expected = 1 - unfrozen.mixed[row]
+            seen = max(ratios[month], LEAST)
+            missing = np.minimum(0.0, np.log(seen / expected))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                slowness = np.where(
+                    seen > expected, np.clip((1 - seen) / (1 - expected), 0, 1), 1.0
+                )
+            disturbance[row], speed[row] = missing, slowness
             continue
-        gap = gap * decay
+        missing = missing * decay
         if last_known is None or month > last_known:
-            noise = noise * decay + monthly_noise * draws.noise[:, index]
-            hit = draws.control[:, index] < draws.control_probability
-            gap = np.where(hit, np.minimum(gap, np.log(draws.control_flow)), gap)
-        if freeze is not None:
-            held = ~np.isnan(freeze[:, index])
-            gap = np.where(
-                held, np.minimum(gap, np.log(np.where(held, freeze[:, index], 1.0))), gap
-            )
-        result[:, index] = np.minimum(1.0, np.exp(gap)) * np.exp(np.minimum(noise, 0.0))
-    return result
+            noise = noise * decay + monthly_noise * draws.noise[row]
+            hit = draws.control[row] < draws.control_probability
+            missing = np.where(hit, np.minimum(missing, np.log(draws.control_flow)), missing)
+        disturbance[row] = np.minimum(0.0, missing) + np.minimum(0.0, noise)
+        speed[row] = slowness
+    through = np.exp(disturbance)
+    held = _held_back(groups, draws.free_delay, shape, speed, freeze)
+    return GradeFlow(*(through * (1 - one) for one in (held.controlled, held.free, held.mixed)))
+
+
+def _held_back(
+    groups: Sequence[LicensedGroup],
+    free_delay: Floats,
+    shape: tuple[int, int],
+    speed: Floats | None = None,
+    freeze: Floats | None = None,
+) -> GradeFlow:
+    """What licences keep back of each kind of grades, share 0 to 1.
+
+    Controlled grades lack what the strictest regime keeps back. Grades that need no licence, or none at
+    the time, lack their part of that: they wait at the same counter.
+    """
+    own = []
+    for group in groups:
+        lacking = group.lacking if speed is None else group.lacking * speed
+        if freeze is not None and group.is_frozen:
+            lacking = np.maximum(lacking, freeze)
+        own.append(lacking)
+    controlled = np.maximum.reduce(own) if own else np.zeros(shape)
+    free = free_delay * controlled
+    mixed = free.copy()
+    for group, lacking in zip(groups, own, strict=True):
+        mixed += group.covers * np.maximum(0.0, lacking - free)
+    return GradeFlow(controlled, free, mixed)

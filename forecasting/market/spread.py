@@ -1,11 +1,19 @@
-"""Yearly totals on a monthly grid: smooth, and every year's sum kept."""
+"""Activity on a monthly grid: yearly totals spread smoothly, days and weeks summed, every total kept."""
 
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from forecasting.market.definitions import CannotProjectError
+from forecasting.market.flow import add_months, months_between
+from forecasting.results import SeriesForecast
+
 Floats = npt.NDArray[np.float64]
+
+_DAYS = {"day": 1, "week": 7}
 
 
 @lru_cache(maxsize=16)
@@ -24,13 +32,108 @@ def _operator(years: int) -> Floats:
 
 
 def spread_years(totals: Floats) -> Floats:
-    """Monthly values of shape (paths, 12 x years) from yearly totals of shape (paths, years).
+    """Monthly values of shape (12 x years, paths) from yearly totals of shape (years, paths).
 
     Each year's months add up to its total, and non-negative totals give non-negative months: a path
     that the smooth rule would push below zero is spread evenly within its years instead.
     """
-    monthly = totals @ _operator(totals.shape[1]).T
-    negative = (monthly < 0).any(axis=1) & (totals >= 0).all(axis=1)
+    monthly = _operator(len(totals)) @ totals
+    # What the smooth rule leaves of rounding goes back, so that totals hold to the last digits.
+    by_year = monthly.reshape(len(totals), 12, -1)
+    by_year += ((totals - by_year.sum(axis=1)) / 12)[:, None, :]
+    negative = (monthly < 0).any(axis=0) & (totals >= 0).all(axis=0)
     if negative.any():
-        monthly[negative] = np.repeat(totals[negative] / 12, 12, axis=1)
+        monthly[:, negative] = np.repeat(totals[:, negative] / 12, 12, axis=0)
     return monthly
+
+
+def monthly_activity(forecast: SeriesForecast, grid: Sequence[date]) -> Floats:
+    """What a series amounts to in each month of the grid, shape (months, sample paths), in its unit a month.
+
+    Known periods are taken as they are, later ones from the forecast's sample paths. Raises
+    CannotProjectError when the grid reaches further back or ahead than the series does.
+    """
+    if forecast.frequency == "year":
+        first = grid[0].year
+        totals = yearly_totals(forecast, range(first, grid[-1].year + 1))
+        start = months_between(date(first, 1, 1), grid[0])
+        return spread_years(totals)[start : start + len(grid)]
+    known, ahead = _known_and_ahead(forecast)
+    if forecast.frequency == "month":
+        _require_span(forecast, grid, min(known, default=None), max(ahead, default=None))
+        rows = [ahead.get(month, known.get(month)) for month in grid]
+        gaps = [month for month, row in zip(grid, rows, strict=True) if row is None]
+        if gaps:
+            message = (
+                f"{forecast.series}: {gaps[0]:%B %Y} is not known, and a balance can't leave it out"
+            )
+            raise CannotProjectError(message)
+        return _stacked(rows, forecast)
+    return _summed(forecast, grid, known, ahead)
+
+
+def yearly_totals(forecast: SeriesForecast, years: Sequence[int]) -> Floats:
+    """A series' totals of the years, shape (years, sample paths); raises CannotProjectError for one it doesn't know."""
+    if forecast.frequency == "year":
+        known, ahead = _known_and_ahead(forecast)
+        rows = [known.get(date(year, 1, 1), ahead.get(date(year, 1, 1))) for year in years]
+        gaps = [year for year, row in zip(years, rows, strict=True) if row is None]
+        if gaps:
+            span = f"{min(known).year}-{max(ahead or known).year}"
+            message = f"{forecast.series}: the market needs {gaps[0]}, known or forecast is {span}"
+            raise CannotProjectError(message)
+        return _stacked(rows, forecast)
+    months = [date(year, month, 1) for year in years for month in range(1, 13)]
+    monthly = monthly_activity(forecast, months)
+    return np.asarray(monthly.reshape(len(years), 12, -1).sum(axis=1))
+
+
+def _known_and_ahead(
+    forecast: SeriesForecast,
+) -> tuple[dict[date, float | Floats], dict[date, float | Floats]]:
+    futures = np.asarray(forecast.paths, dtype=np.float64)
+    ahead: dict[date, float | Floats] = {
+        period: futures[:, step] for step, period in enumerate(forecast.periods)
+    }
+    return dict(forecast.history), ahead
+
+
+def _stacked(rows: Sequence[float | Floats | None], forecast: SeriesForecast) -> Floats:
+    return np.stack([np.broadcast_to(np.asarray(row), len(forecast.paths)) for row in rows])
+
+
+def _require_span(
+    forecast: SeriesForecast, grid: Sequence[date], first: date | None, last: date | None
+) -> None:
+    if first is None or last is None or grid[0] < first.replace(day=1) or grid[-1] > last:
+        message = (
+            f"{forecast.series}: the market needs {grid[0]:%Y-%m} to {grid[-1]:%Y-%m}, "
+            f"known or forecast is {first} to {last}"
+        )
+        raise CannotProjectError(message)
+
+
+def _summed(
+    forecast: SeriesForecast,
+    grid: Sequence[date],
+    known: Mapping[date, float | Floats],
+    ahead: Mapping[date, float | Floats],
+) -> Floats:
+    """Days added up by month; a week that lies in two months counts in each by its days."""
+    length = _DAYS[forecast.frequency]
+    periods = sorted({*known, *ahead})
+    _require_span(forecast, grid, periods[0], periods[-1] + timedelta(days=length - 1))
+    monthly = np.zeros((len(grid), len(forecast.paths)))
+    place = {month: row for row, month in enumerate(grid)}
+    for period in periods:
+        value = np.asarray(known[period] if period in known else ahead[period])
+        for day in range(length):
+            row = place.get((period + timedelta(days=day)).replace(day=1))
+            if row is not None:
+                monthly[row] += value / length
+    return monthly
+
+
+def month_grid(first: date, before: int, months: int) -> list[date]:
+    """`before` months, then `months` from `first` on; each as its first day."""
+    return [add_months(first, offset) for offset in range(-before, months)]

@@ -1,5 +1,6 @@
 import csv
 from dataclasses import replace
+from datetime import date
 from importlib import resources
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 
 from flows.catalog import load_catalog
 from flows.errors import CatalogError
+from forecasting.market.definitions import Project, composed
 
 SNAPSHOT = Path(str(resources.files("flows"))) / "reference" / "snapshot"
+FACTORS = "factor,low,central,high,unit,source,confidence,note"
 CONFIDENCES = {"high", "medium", "low", "background", "derived"}
 
 
@@ -18,13 +21,21 @@ def rows(name: str) -> list[dict[str, str]]:
 
 
 def observation_files() -> list[str]:
-    return sorted(p.name for p in SNAPSHOT.glob("*.csv") if "series" in rows(p.name)[0])
+    return sorted(p.name for p in SNAPSHOT.glob("*.csv") if "period" in rows(p.name)[0])
 
 
 def test_the_shipped_reference_files_agree_with_each_other():
     catalog = load_catalog()
-    assert {"world-ndfeb", "india-ndfeb"} <= set(catalog.markets)
-    assert {"base", "licence-freeze"} <= set(catalog.scenarios)
+    assert set(catalog.markets) == {
+        *("world-ndfeb", "world-ndpr-oxide"),
+        *("india-ndfeb", "eu-ndfeb", "us-ndfeb", "japan-ndfeb"),
+    }
+    assert list(catalog.scenarios) == [
+        *("base", "licence-freeze", "quota-cut", "project-slip"),
+        *("india-china-jv", "demand-surge", "myanmar-halt"),
+    ]
+    assert catalog.exports == {"China": "cn_magnet_exports"}
+    assert [one.regime for one in catalog.regimes] == ["announcement-18", "october-2025"]
     assert {"dy_oxide", "tb_oxide", "nd_oxide"} <= set(catalog.forecast_series)
 
 
@@ -119,16 +130,72 @@ def test_a_users_market_file_is_refused_with_the_place_and_the_mend(tmp_path, te
         ),
         pytest.param(
             "scenarios.toml",
-            "[s]\nchange = 3\n",
-            "change: is a list of tables",
-            id="change is a number",
+            "[s]\nfreeze = 3\n",
+            "scenario s: freeze: is a list of tables",
+            id="freeze is a number",
         ),
         pytest.param(
             "scenarios.toml",
-            '[s]\ntitle = "t"\n[[s.change]]\norigin = "Chnia"\nexport_flow = "export_flow_in_freeze"\n'
-            "starts_after_months = 0\nlasts_months = 1\n",
-            "licences are modelled for China only",
+            '[s]\ntitle = "t"\n[[s.freez]]\norigin = "China"\nlasts_months = 1\n',
+            "scenario s: freez: there is no such field or table; did you mean freeze?",
+            id="table misspelt",
+        ),
+        pytest.param(
+            "scenarios.toml",
+            '[s]\ntitle = "t"\n[[s.freeze]]\norigin = "Chnia"\nlasts_months = 1\n',
+            "did you mean 'China'?",
             id="origin misspelt",
+        ),
+        pytest.param(
+            "scenarios.toml",
+            '[s]\ntitle = "t"\n[[s.freeze]]\norigin = "China"\nlasts_months = "six"\n',
+            "scenario s: freeze: lasts_months: 'six' is not a int",
+            id="months in words",
+        ),
+        pytest.param(
+            "scenarios.toml",
+            '[s]\ntitle = "t"\n',
+            "scenario s: scenario: changes nothing",
+            id="names nothing",
+        ),
+        pytest.param(
+            "scenarios.toml",
+            '[s]\ntitle = "t"\nincludes = ["t"]\n',
+            "includes",
+            id="includes what is not there",
+        ),
+        pytest.param(
+            "licences.toml", "r = 3\n", "regime r: a regime is a table", id="regime is a number"
+        ),
+        pytest.param(
+            "licences.toml",
+            "exports = 3\n",
+            "exports: an exports table is a table, written [exports]",
+            id="exports is a number",
+        ),
+        pytest.param(
+            "licences.toml",
+            '[exports]\nChina = "cn_magnet_export"\n',
+            "exports: China: there is no series 'cn_magnet_export'; did you mean 'cn_magnet_exports'?",
+            id="exports series misspelt",
+        ),
+        pytest.param(
+            "licences.toml",
+            '[exports]\nIndia = "mine_output_india"\n',
+            "mine_output_india comes once a year; it must be monthly",
+            id="exports series is yearly",
+        ),
+        pytest.param(
+            "licences.toml",
+            '[r]\ntitle = "t"\nstarts_on = "4 April 2025"\n',
+            "regime r: starts_on: '4 April 2025' is not a day such as 2025-04-04",
+            id="a day in words",
+        ),
+        pytest.param(
+            "licences.toml",
+            '[r]\ntitle = "t"\nstarts_on = 2025-04-04T12:00:00\n',
+            "starts_on: 2025-04-04 12:00:00 is not a day such as",
+            id="a moment for a day",
         ),
     ],
 )
@@ -140,12 +207,198 @@ def test_a_table_in_the_wrong_place_is_named_and_not_a_traceback(tmp_path, name,
     assert says in str(caught.value)
 
 
-def test_a_users_scenario_is_added(tmp_path):
+def test_a_users_scenario_is_added_and_may_include_a_shipped_one(tmp_path):
     (tmp_path / "scenarios.toml").write_text(
-        '[short-freeze]\ntitle = "Two months"\n[[short-freeze.change]]\norigin = "China"\n'
-        'export_flow = "export_flow_in_freeze"\nstarts_after_months = 1\nlasts_months = 2\n'
+        '[both]\ntitle = "Two at once"\nincludes = ["quota-cut"]\n'
+        '[[both.freeze]]\norigin = "China"\nstarts_after_months = 1\nlasts_months = 2\n'
     )
-    assert load_catalog(tmp_path).scenarios["short-freeze"].changes[0].lasts_months == 2
+    catalog = load_catalog(tmp_path)
+    assert catalog.scenarios["both"].freezes[0].lasts_months == 2
+    whole = composed(catalog.scenarios["both"], catalog.scenarios)
+    assert [change.stage for change in whole.supply] == ["mine", "magnet"]
+    assert list(catalog.scenarios)[:-1] == list(load_catalog().scenarios)
+
+
+REGIME = """
+[{name}]
+title = "Ours"
+origin = "{origin}"
+elements = ["{element}"]
+covers = "dy_tb_share_of_magnets"
+granted = "licence_granted_chance"
+lead_days = "licence_lead_days"
+known_on = 2026-01-05
+starts_on = 2026-01-06
+source = "a notice"
+confidence = "high"
+"""
+
+
+def test_a_users_licence_regime_is_added_and_its_origin_may_be_frozen(tmp_path):
+    (tmp_path / "licences.toml").write_text(
+        REGIME.format(name="own", origin="Japan", element="Dy"), encoding="utf-8"
+    )
+    (tmp_path / "markets.toml").write_text(
+        '[m]\ntitle = "Ours"\nproduct = "magnets"\n[[m.demand]]\nname = "d"\nlevel = "other_uses_eu"\n'
+        '[[m.supply]]\nname = "s"\nbalance = true\norigin = "Japan"\n'
+    )
+    (tmp_path / "scenarios.toml").write_text(
+        '[s]\ntitle = "Japan stops"\n[[s.freeze]]\norigin = "Japan"\nlasts_months = 2\n'
+    )
+    catalog = load_catalog(tmp_path)
+    own = catalog.regimes[-1]
+    assert (own.regime, own.starts_on, own.ends_on) == ("own", date(2026, 1, 6), None)
+    assert len(catalog.regimes) == len(load_catalog().regimes) + 1
+
+
+def test_a_shipped_licence_regime_is_replaced_by_name(tmp_path):
+    (tmp_path / "licences.toml").write_text(
+        REGIME.format(name="announcement-18", origin="China", element="Dy"), encoding="utf-8"
+    )
+    found = {one.regime: one for one in load_catalog(tmp_path).regimes}
+    assert found["announcement-18"].elements == ("Dy",)
+    assert len(found) == len(load_catalog().regimes)
+
+
+def test_two_regimes_that_name_one_element_at_one_time_are_refused_with_the_file(tmp_path):
+    (tmp_path / "licences.toml").write_text(
+        REGIME.format(name="own", origin="China", element="Dy"), encoding="utf-8"
+    )
+    with pytest.raises(CatalogError, match=r"^licences\.toml: regime own: .*Dy"):
+        load_catalog(tmp_path)
+
+
+# --- plants and factors of one's own -----------------------------------------------------
+
+PROJECT = {
+    "project": "own",
+    "title": "Our plant",
+    "owner": "We",
+    "country": "India",
+    "stage": "magnet",
+    "product": "NdFeB",
+    "capacity": "500",
+    "unit": "t NdFeB/year",
+    "starts_on": "2027-01-31",
+    "status": "construction",
+    "known_on": "2026-01-31",
+    "source": "our board",
+    "confidence": "high",
+}
+
+
+def own_table(folder: Path, name: str, *table: dict[str, str]) -> Path:
+    with (folder / name).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in table for key in row)))
+        writer.writeheader()
+        writer.writerows(table)
+    return folder
+
+
+def with_projects(folder: Path, **changes: str) -> Path:
+    """The shipped plants, which the shipped markets name, and one of one's own."""
+    return own_table(folder, "projects.csv", *rows("projects.csv"), {**PROJECT, **changes})
+
+
+def test_a_users_plants_take_the_place_of_the_shipped_ones(tmp_path):
+    projects = load_catalog(snapshot_dir=with_projects(tmp_path)).projects
+    assert projects["own"] == Project(
+        **PROJECT
+        | {
+            "capacity": 500.0,
+            "starts_on": date(2027, 1, 31),
+            "known_on": date(2026, 1, 31),
+        }
+    )
+    assert len(projects) == len(load_catalog().projects) + 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"capacity": "-500"}, "capacity: -500 t NdFeB/year; it must be a number above 0"),
+        ({"capacity": "about 500"}, "capacity: 'about 500' is not a finite number"),
+        ({"capacity": ""}, "capacity: is empty"),
+        ({"unit": "t NdFeBs/year"}, "did you mean 't NdFeB/year'"),
+        ({"unit": "t NdFeB/month"}, "it must be per year"),
+        ({"starts_on": "2027"}, "starts_on: '2027' is not a day such as 2025-04-04"),
+        ({"starts_on": ""}, "starts_on: '' is not a day"),
+        ({"full_on": "2026-12-31"}, "full_on: 2026-12-31 is not after starts_on"),
+        ({"status": "running"}, "status: 'running' is not one of operating, ramping"),
+        ({"stage": "shop"}, "stage: 'shop' is not one of mine"),
+        ({"confidence": "sure"}, "confidence: 'sure' is not one of high"),
+        ({"source": ""}, "source: is empty"),
+        ({"project": "narva"}, "project: 'narva' is there twice"),
+        ({"colour": "red"}, "there is no column 'colour'"),
+    ],
+)
+def test_a_plant_that_can_not_be_used_is_named_with_file_row_and_column(tmp_path, changes, says):
+    folder = with_projects(tmp_path, **changes)
+    with pytest.raises(CatalogError) as caught:
+        load_catalog(snapshot_dir=folder)
+    assert str(caught.value).startswith("projects.csv: ")
+    assert says in str(caught.value)
+    number = len(rows("projects.csv")) + 2
+    assert "colour" in changes or f"row {number}: " in str(caught.value)
+
+
+def test_a_plant_that_a_market_counts_on_must_be_there(tmp_path):
+    with pytest.raises(CatalogError, match=r"markets\.toml: market .*project: there is no project"):
+        load_catalog(snapshot_dir=own_table(tmp_path, "projects.csv", PROJECT))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"low": "3"}, "low 3, central 0.92, high 0.97 are not in order"),
+        ({"high": "inf"}, "high: 'inf' is not a finite number"),
+        ({"central": "n/a"}, "central: 'n/a' is not a finite number"),
+        ({"source": ""}, "source: every figure needs one"),
+        ({"confidence": "sure"}, "confidence: 'sure' is not one of high, medium"),
+        ({"unit": ""}, "unit: is empty"),
+        ({"factor": "eta_metal"}, "eta_metal: factor: the name is there twice"),
+    ],
+)
+def test_a_factor_that_can_not_be_used_is_named_with_file_row_and_column(tmp_path, changes, says):
+    table = rows("factors.csv")
+    (number,) = (n for n, row in enumerate(table) if row["factor"] == "eta_separation")
+    table.insert(0, table.pop(number) | changes)
+    if changes.get("factor"):
+        table.append(table.pop(0))
+    with pytest.raises(CatalogError) as caught:
+        load_catalog(snapshot_dir=own_table(tmp_path, "factors.csv", *table))
+    place = len(table) + 1 if changes.get("factor") else 2
+    assert str(caught.value).startswith(f"factors.csv: row {place}: ")
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("project;title\na;b\n", "the separator must be a comma, not ';'"),
+        ("factor,low,central,high,unit,source\n", "the column confidence is missing"),
+        (f"{FACTORS},low\n", "the column low is there twice"),
+        (f"{FACTORS}\na,1,1,1,share\n", "row 2: fewer fields than the header has"),
+        (f"{FACTORS}\na,1,1,1,share,x,high,n,o\n", "row 2: more fields than the header has"),
+        (f"{FACTORS}\n\na,1,?,1,share,x,high,\n", "row 3: central: '?' is not a finite number"),
+        ("\udcff", "can't be read"),
+    ],
+)
+def test_a_table_of_another_shape_is_named_with_what_is_wrong(tmp_path, text, says):
+    (tmp_path / "factors.csv").write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(CatalogError) as caught:
+        load_catalog(snapshot_dir=tmp_path)
+    assert str(caught.value).startswith("factors.csv: ")
+    assert says in str(caught.value)
+
+
+def test_a_byte_order_mark_and_blanks_around_cells_are_fine(tmp_path):
+    table = rows("factors.csv")
+    padded = [{key: f" {value} " for key, value in row.items()} for row in table]
+    folder = own_table(tmp_path, "factors.csv", *padded)
+    file = folder / "factors.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load_catalog(snapshot_dir=folder).factors == load_catalog().factors
 
 
 # --- a catalogue of one's own ------------------------------------------------------------

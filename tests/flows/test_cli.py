@@ -4,11 +4,13 @@ import json
 import logging
 import math
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from flows.errors import (
     PrefectUnreachableError,
     SettingsError,
 )
+from forecasting.results import Score
 
 HEAVY = ("prefect", "pandas", "numpy", "matplotlib", "sqlalchemy", "pydantic", "prophet", "httpx")
 
@@ -141,6 +144,8 @@ def test_a_database_that_cannot_be_opened_ends_with_5(tmp_path, monkeypatch, cap
     [
         pytest.param(["run", "--as-of", "21.6.2025"], id="a day in another order"),
         pytest.param(["backtest", "--horizon", "0"], id="no horizon"),
+        pytest.param(["outlook", "--months", "0"], id="no month"),
+        pytest.param(["outlook", "--months", "1.5"], id="half a month"),
         pytest.param(["backtest", "--events", "--rise", "25%"], id="a rise that is no number"),
         pytest.param(["backtest", "--events", "--rise", "-0.1"], id="a fall"),
         pytest.param(["alerts"], id="no action"),
@@ -174,7 +179,9 @@ def test_ingest_counts_rows_and_the_second_time_finds_nothing_new(capsys):
         "ecb_fx",
         "komis",
         "customs",
+        "dgcis",
         "usgs",
+        "quotas",
         "iea_ev",
         "wind",
     ]
@@ -258,12 +265,187 @@ def test_the_state_of_the_figures_is_told_with_ages_and_gaps(capsys):
         (["forecast", "dy_oxid"], "dy_oxide"),
         (["outlook", "india-ndfed"], "india-ndfeb"),
         (["outlook", "--scenario", "licence-freze"], "licence-freeze"),
+        (["outlook", "--scenario", "base+quota-cat"], "quota-cut"),
         (["backtest", "--models", "profet"], "prophet"),
     ],
 )
 def test_a_misspelt_name_ends_with_2_and_the_nearest_one(arguments, nearest, capsys):
     assert cli.main(arguments) == 2
     assert nearest in capsys.readouterr().err
+
+
+def test_what_is_not_known_is_null_in_json(capsys):
+    cli._print_json(
+        {"known": [1.5, math.nan, math.inf], "score": Score("theta", 0, 1.0, 1.0, 1, 1)}
+    )
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found["known"] == [1.5, None, None]
+    assert (found["score"]["rel_crps"], found["score"]["bias"]) == (1.0, None)
+
+
+# --- the outlook of a market -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def looked_at(
+    tmp_path_factory: pytest.TempPathFactory,
+    lend_service_database: Callable[[], AbstractContextManager[str]],
+) -> Iterator[dict[str, str]]:
+    """Variables of a service that knows the forecasts of March and June 2025."""
+    home = tmp_path_factory.mktemp("looked-at")
+    with lend_service_database() as url:
+        variables = {
+            "LODESTONE_HOME": str(home),
+            "LODESTONE_DATABASE_URL": url,
+            "LODESTONE_MODELS": "random_walk,drift",
+            "LODESTONE_PATHS": "300",
+            "LODESTONE_MARKET_PATHS": "300",
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            assert cli.main(["ingest"]) == 0
+            for day in ("2025-03-21", "2025-06-21"):
+                assert cli.main(["forecast", "--as-of", day]) == 0
+            assert cli.main(["outlook", "--as-of", "2025-03-21"]) == 0
+        yield variables
+
+
+@pytest.fixture
+def june(looked_at: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    for name, value in looked_at.items():
+        monkeypatch.setenv(name, value)
+    return ["--as-of", "2025-06-21"]
+
+
+def test_the_outlook_of_all_markets_is_a_sentence_and_the_base_case_of_each(june, capsys):
+    assert cli.main(["outlook", *june]) == 0
+    shown = capsys.readouterr().out
+    titles = re.findall(r"^.*\((\S+)\), Base case", shown, re.MULTILINE)
+    assert titles[:3] == ["world-ndfeb", "world-ndpr-oxide", "india-ndfeb"]
+    assert len(titles) == len(set(titles)) == shown.count("next 6 months: base case")
+    assert shown.count("  Jul 2025 ") == len(titles)
+    assert "Why it changed" not in shown
+    assert shown.count("As known on 21 June 2025, against as known on 21 March 2025") == len(titles)
+    assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_the_outlook_of_a_market_says_what_changed_and_what_each_scenario_would(june, capsys):
+    assert cli.main(["outlook", "india-ndfeb", *june]) == 0
+    shown = capsys.readouterr().out
+    assert len(re.findall(r"^  [A-Z][a-z]{2} 20\d\d ", shown, re.MULTILINE)) == 12
+    before, after = (
+        float(re.search(rf"as known on {day} 2025 +([\d,.]+)\n", shown)[1].replace(",", ""))
+        for day in ("21 March", "21 June")
+    )
+    bars = re.findall(r"^    \S.*? +([-+][\d,.]+)(?:  [-+]+)?$", shown, re.MULTILINE)
+    total = sum(float(bar.replace(",", "")) for bar in bars)
+    assert len(bars) >= 3
+    assert after - before == pytest.approx(total, abs=len(bars) + 2)
+    for words in ("licence-freeze", "myanmar-halt", "Net import reliance of India", "kept back:"):
+        assert words in shown
+    assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_the_outlook_under_a_scenario_stands_beside_the_base_case(june, capsys):
+    assert cli.main(["outlook", "eu-ndfeb", "--scenario", "licence-freeze", *june]) == 0
+    shown = capsys.readouterr().out
+    assert "unmet, base case" in shown
+    assert re.search(r"^    base case +[\d,]+$", shown, re.MULTILINE)
+    assert re.search(r"^    Kept back by export licences and clearance +\+", shown, re.MULTILINE)
+    assert "Scenarios:" not in shown
+
+
+def test_a_shorter_outlook_and_scenarios_laid_over_each_other_are_shown_and_not_kept(june, capsys):
+    arguments = ["outlook", "us-ndfeb", "--scenario", "quota-cut+demand-surge", "--months", "7"]
+    assert cli.main([*arguments, *june, "--json"]) == 0
+    (market,) = answer(capsys)["markets"]
+    assert market["scenario"] == "quota-cut+demand-surge"
+    assert len(market["months"]) == 7
+    with cli._service() as service:
+        at = datetime(2025, 6, 22, tzinfo=UTC)
+        kept = [
+            service.forecasts.latest_projection("us-ndfeb", name, at)
+            for name in ("base", "quota-cut+demand-surge")
+        ]
+    assert kept[0] is None or len(kept[0].months) == 12
+    assert kept[1] is None
+
+
+def test_a_market_can_be_looked_at_for_five_years_and_no_longer(june, capsys):
+    assert (
+        cli.main(["outlook", "us-ndfeb", "--scenario", "project-slip", "--months", "60", *june])
+        == 0
+    )
+    assert "  Jun 2030 " in capsys.readouterr().out
+    assert cli.main(["outlook", "--months", "61", *june]) == 2
+    assert "1 to 60 can be projected" in capsys.readouterr().err
+
+
+def test_the_outlook_as_json_has_changes_and_a_trace_only_when_asked_and_never_nan(june, capsys):
+    assert cli.main(["outlook", "india-ndfeb", "--json", *june]) == 0
+    text = capsys.readouterr().out
+    found = json.loads(text, parse_constant=pytest.fail)
+    assert set(found) == {"as_of", "markets", "refused", "changes"}
+    assert found["refused"] == {}
+    assert [one["scenario"] for one in found["markets"]][:2] == ["base", "licence-freeze"]
+    assert not {"trace", "shortfall_t_paths", "demand_t_paths"} & set(found["markets"][0])
+    assert {one["scenario"] for one in found["changes"]} == {
+        one["scenario"] for one in found["markets"]
+    }
+    for change in found["changes"]:
+        bars = sum(bar["tonnes"] for bar in change["bars"])
+        assert change["before_t"] + bars == pytest.approx(change["after_t"], abs=1e-6)
+    assert cli.main(["outlook", "india-ndfeb", "--json", "--trace", *june]) == 0
+    (step, *_) = answer(capsys)["markets"][0]["trace"]
+    assert {"component", "step", "name", "central", "unit", "source", "confidence"} <= set(step)
+
+
+def test_every_line_of_a_market_can_be_traced_to_its_result(june, capsys):
+    assert cli.main(["outlook", "india-ndfeb", "--trace", *june]) == 0
+    shown = capsys.readouterr().out
+    made = re.findall(r"^  (?:supply|demand|not balanced): (.*?)  +", shown, re.MULTILINE)
+    trace = shown[shown.index("where each number") :]
+    assert len(made) > 5
+    for name in made:
+        assert re.search(rf"^  (supply|demand): {re.escape(name[:40])}", trace, re.MULTILINE)
+    assert trace.count("    result    ") == len(
+        re.findall(r"^  (?:supply|demand): (?!Stock)", trace, re.MULTILINE)
+    )
+    assert "cn_magnet_exports: 1,238 t/month  [high, known 20 Jun 2025]" in trace
+    assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_charts_of_a_market_are_drawn_as_png_and_svg_and_named(june, capsys, tmp_path):
+    folder = tmp_path / "new" / "charts"
+    arguments = ["outlook", "japan-ndfeb", "--scenario", "myanmar-halt", "--charts", str(folder)]
+    assert cli.main([*arguments, *june, "--json"]) == 0
+    named = {Path(path) for path in answer(capsys)["charts"]}
+    assert named == set(folder.iterdir())
+    assert {path.name for path in named} == {
+        f"japan-ndfeb-myanmar-halt-{kind}.{suffix}"
+        for kind in ("balance", "supply", "demand", "waterfall")
+        for suffix in ("png", "svg")
+    }
+    for path in named:
+        start = b"\x89PNG" if path.suffix == ".png" else b"<?xml"
+        assert path.read_bytes().startswith(start)
+        assert path.stat().st_size <= 150_000
+
+
+def test_a_folder_that_charts_cannot_be_written_to_ends_with_2(june, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    arguments = ["outlook", "japan-ndfeb", "--charts", str(tmp_path / "file" / "charts")]
+    assert cli.main([*arguments, *june]) == 2
+    assert "charts can't be written there: Not a directory" in capsys.readouterr().err
+
+
+def test_a_market_without_forecasts_ends_with_1_and_says_what_is_missing(capsys):
+    assert cli.main(["outlook", "india-ndfeb", "--json"]) == 1
+    refused = answer(capsys)["refused"]["india-ndfeb"]
+    assert refused.startswith("india-ndfeb: ev_sales_india")
+    assert "0 observations" in refused
+    assert "demand 'Electric" in refused
 
 
 def test_a_rule_file_that_cannot_be_used_ends_a_run_before_anything_starts(

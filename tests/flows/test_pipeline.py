@@ -1,6 +1,7 @@
 """flows/pipeline.py, flows/artifacts.py and prefect.yaml: what Prefect is told, without a server."""
 
 import base64
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from flows.launcher import POOL, PULSE, read_deployments
 from flows.settings import Settings
 from flows.validation import RejectedRow
 from flows.wiring import build
-from forecasting.results import Score, SeriesForecast
+from forecasting.market.explain import waterfall
+from forecasting.results import Indicator, Score, SeriesForecast
+from tests.builders import make_projection
 
 DEPLOYMENTS = read_deployments(Path(__file__).resolve().parents[2] / "prefect.yaml")
 DAY = date(2025, 6, 21)
@@ -331,6 +334,60 @@ def test_a_picture_that_would_slow_the_ui_is_left_out_and_said_so():
     page = artifacts.forecast_page(make_forecast(), lambda _: b"x" * 100_001)
     assert artifacts.TOO_LARGE in page.markdown
     assert len(page.markdown) < 2_000
+
+
+def test_a_market_page_holds_every_picture_what_changed_scenarios_indicators_and_lines():
+    hhi = Indicator("hhi", "HHI | of origins", 9000.0, "0-10000", "high", "low", "DERA")
+    base = make_projection((0.1,), indicators=(hhi,))
+    freeze = make_projection((0.3,), scenario="licence-freeze", scenario_title="China stops")
+    changes = {
+        ("world-ndfeb", "base"): waterfall(
+            make_projection((0.0,)), base, before_words="in March", after_words="in June"
+        ),
+        ("world-ndfeb", "licence-freeze"): waterfall(
+            base, freeze, before_words="base case", after_words="if China stops"
+        ),
+    }
+    pictures = [("supply by origin", b"one"), ("demand by use", b"two")]
+    page = artifacts.market_page([base, freeze], changes, pictures)
+    assert page.key == "market-world-ndfeb"
+    for words, png in pictures:
+        content = base64.b64encode(png).decode()
+        assert f"![World NdFeB magnets: {words}](data:image/png;base64,{content})" in page.markdown
+    assert "In June, against in March: expected shortfall over 12 months rises" in page.markdown
+    lines = page.markdown.splitlines()
+    # A tenth and three tenths of 1,000 t in each of twelve months.
+    assert "| China stops | 30 % (30 to 30 %) | Jul 2025 | +2,400 |" in lines
+    assert (
+        "| Base case: no new measure, licences as observed | 10 % (10 to 10 %) | Jul 2025 | – |"
+        in lines
+    )
+    assert r"| HHI \| of origins | 9,000 of 10,000 | high | low |" in lines
+    assert any(line.startswith("| Mined in China | supply | 9,000 to 11,000 |") for line in lines)
+    assert "- Grades are not told apart." in lines
+
+
+def test_a_market_page_says_why_it_has_no_change():
+    page = artifacts.market_page([make_projection()], {}, [])
+    assert "Nothing earlier to compare this projection with." in page.markdown
+    page = artifacts.market_page([make_projection()], {}, [], "an older version made it")
+    assert "What changed can't be told: an older version made it" in page.markdown
+
+
+def test_the_flow_draws_each_market_once_and_every_picture_fits_the_ui(monkeypatch, tmp_path):
+    monkeypatch.setenv("LODESTONE_HOME", str(tmp_path))
+    base = make_projection((0.1,))
+    freeze = make_projection((0.3,), scenario="licence-freeze", scenario_title="China stops")
+    other = replace(base, market="india-ndfeb")
+    change = waterfall(make_projection((0.0,)), base, before_words="a", after_words="b")
+    report = steps.MarketReport((base, freeze, other), changes={("world-ndfeb", "base"): change})
+    seen: list[Any] = []
+    monkeypatch.setattr(steps, "project", lambda *_, **__: report)
+    monkeypatch.setattr(pipeline, "_publish", lambda found: seen.extend(found))
+    assert pipeline.project_market.fn(as_of=DAY) == {"projections": 3, "refused": 0}
+    assert [page.key for page in seen] == ["market-world-ndfeb", "market-india-ndfeb"]
+    assert [page.markdown.count("data:image/png;base64,") for page in seen] == [4, 3]
+    assert not any(artifacts.TOO_LARGE in page.markdown for page in seen)
 
 
 def test_a_failing_source_is_told_beside_the_others():

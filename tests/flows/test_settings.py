@@ -35,6 +35,17 @@ def test_a_file_sets_what_the_environment_does_not(tmp_path):
     assert (settings.seed, settings.paths, settings.models) == (7, 600, ("random_walk",))
 
 
+@pytest.mark.parametrize("months", ["5", "61", "0", "a year"])
+def test_markets_are_projected_half_a_year_to_five_years_ahead_and_nothing_else(months):
+    with pytest.raises(SettingsError, match=r"LODESTONE_MARKET_MONTHS.*market_months"):
+        load_settings({"LODESTONE_MARKET_MONTHS": months})
+    assert load_settings({}).market_months == 12
+    assert [load_settings({"LODESTONE_MARKET_MONTHS": n}).market_months for n in ("6", "60")] == [
+        6,
+        60,
+    ]
+
+
 def test_models_can_be_listed_in_a_variable():
     assert load_settings({"LODESTONE_MODELS": "random_walk, theta"}).models == (
         "random_walk",

@@ -1,6 +1,7 @@
 """The whole service without Prefect: real database, real snapshot, real slack_sdk against a stand-in."""
 
 import csv
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -11,11 +12,12 @@ from uuid import uuid4
 
 import pytest
 
+from alerts.errors import RuleFileError
 from alerts.lifecycle import Reason, State
 from flows import steps
 from flows.catalog import REFERENCE
 from flows.errors import LodestoneError, SettingsError, SourceError
-from flows.known import source_states
+from flows.known import situation, source_states
 from flows.report import render
 from flows.settings import load_settings
 from flows.sources import Citation, FetchResult
@@ -138,7 +140,9 @@ def test_a_licence_freeze_never_helps_in_any_month(past):
     assert freeze is not None
     pairs = list(zip(base.months, freeze.months, strict=True))
     assert all(f.shortfall_share.p50 >= b.shortfall_share.p50 for b, f in pairs)
-    assert all(f.shortfall_share.p50 > b.shortfall_share.p50 for b, f in pairs[1:])
+    # What left before the freeze arrives in the first month; a year on, even odds are of no shortfall.
+    assert all(f.shortfall_share.p50 > b.shortfall_share.p50 for b, f in pairs[1:12])
+    assert all(f.expected_shortfall_t > b.expected_shortfall_t for b, f in pairs[1:])
 
 
 def test_each_rule_and_subject_is_judged_once_however_often_a_run_is_repeated(past):
@@ -673,10 +677,165 @@ def test_a_stale_group_names_its_oldest_series_and_counts_the_others(service):
     at = steps.moment(service, date(2026, 11, 1), live=False)
     steps.ingest(service, at)
     title = source_states(service, at)["reference"].title
-    assert title.startswith(
-        "Yearly reference figures (USGS, IEA, IRENA): Wind power added, world and "
+    assert re.fullmatch(
+        r"Yearly reference figures \(USGS, IEA, IRENA\): Wind power added, .* and \d+ more", title
     )
-    assert title.endswith(" more")
+
+
+# --- markets -----------------------------------------------------------------------------
+
+
+def test_every_market_is_projected_under_every_scenario_and_says_what_changed(past):
+    at = steps.moment(past, JUNE, live=False)
+    report = steps.project(past, at, run_id="again")
+    pairs = [(m, s) for m in past.catalog.markets for s in past.catalog.scenarios]
+    assert [(one.market, one.scenario) for one in report.projections] == pairs
+    assert set(report.changes) == set(pairs)
+    assert (report.refused, report.unexplained) == ({}, {})
+    for (_, scenario), change in report.changes.items():
+        sum_of_bars = sum(bar.tonnes for bar in change.bars)
+        assert change.before_t + sum_of_bars == pytest.approx(change.after_t, abs=1e-6)
+        before, after = (
+            ("as known on 15 March 2025", "as known on 21 June 2025")
+            if scenario == "base"
+            else ("base case", change.after)
+        )
+        assert (change.before, change.after) == (before, after)
+    assert any("against as known on 15 March 2025" in line for line in report.lines())
+
+
+def test_the_first_projection_of_a_market_has_nothing_to_be_compared_with(past):
+    at = steps.moment(past, MARCH, live=False)
+    report = steps.project(past, at, ["india-ndfeb"], run_id="first", scenarios=["base"])
+    assert report.changes == {}
+    assert report.unexplained == {}
+
+
+def test_what_an_older_version_said_is_not_compared_and_that_is_told(open_service, tmp_path):
+    service = open_service(tmp_path)
+    march, june = (steps.moment(service, day, live=False) for day in (MARCH, JUNE))
+    steps.ingest(service, march)
+    steps.forecast(service, march, run_id="march")
+    (old,) = steps.project(
+        service, march, ["eu-ndfeb"], run_id="x", scenarios=["base"], months=11
+    ).projections
+    bare = replace(old, components=tuple(replace(one, monthly_t=()) for one in old.components))
+    service.forecasts.save(bare, march.known_at, "old")
+    steps.forecast(service, june, run_id="june")
+    report = steps.project(service, june, ["eu-ndfeb"], run_id="june")
+    assert ("eu-ndfeb", "base") not in report.changes
+    assert "an older version made this projection" in report.unexplained["eu-ndfeb", "base"]
+    assert ("eu-ndfeb", "licence-freeze") in report.changes
+
+
+def test_scenarios_can_be_laid_over_each_other_and_are_worse_together(past):
+    at = steps.moment(past, JUNE, live=False)
+    names = ("base", "licence-freeze", "licence-freeze + demand-surge")
+    report = steps.project(past, at, ["us-ndfeb"], run_id="both", scenarios=names)
+    base, freeze, both = (
+        sum(month.expected_shortfall_t for month in one.months) for one in report.projections
+    )
+    assert base < freeze < both
+    assert report.projections[2].scenario == "licence-freeze+demand-surge"
+    kept = past.forecasts.latest_projection("us-ndfeb", "licence-freeze+demand-surge", at.known_at)
+    assert kept is None
+
+
+def test_another_horizon_is_told_and_not_kept(past):
+    at = steps.moment(past, JUNE, live=False)
+    before = past.forecasts.latest_projection("us-ndfeb", "base", at.known_at)
+    report = steps.project(past, at, ["us-ndfeb"], run_id="short", months=6)
+    assert {len(one.months) for one in report.projections} == {6}
+    assert past.forecasts.latest_projection("us-ndfeb", "base", at.known_at) == before
+    assert before is not None
+    assert len(before.months) == 12
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        pytest.param({"scenarios": ["winter"]}, "known: base, licence-freeze, ", id="unknown"),
+        pytest.param({"scenarios": ["quota-cut+"]}, "no scenario ''", id="nothing after the plus"),
+        pytest.param({"months": 0}, "1 to 60 can be projected", id="no month"),
+        pytest.param({"months": 61}, "61 months of a market asked", id="too far"),
+    ],
+)
+def test_a_projection_that_cannot_be_asked_for_is_refused_with_what_can(past, given, says):
+    at = steps.moment(past, JUNE, live=False)
+    with pytest.raises(LodestoneError, match=re.escape(says)):
+        steps.project(past, at, run_id="r", **given)
+
+
+def test_a_market_without_data_is_refused_with_series_and_component_and_the_others_too(service):
+    report = steps.project(service, steps.moment(service, JUNE, live=False), run_id="r")
+    assert set(report.refused) == set(service.catalog.markets)
+    why = report.refused["world-ndfeb"]
+    assert why.startswith("world-ndfeb: mine_output_world can't be used: 0 observations")
+    assert "supply 'Mined in China'" in why
+    assert any(line.startswith("india-ndfeb: no projection: ") for line in report.lines())
+
+
+def test_the_longest_outlook_reaches_five_years(open_service, tmp_path):
+    service = open_service(tmp_path, LODESTONE_MARKET_MONTHS="60")
+    at = steps.moment(service, JUNE, live=False)
+    steps.ingest(service, at)
+    steps.forecast(service, at, run_id="r")
+    report = steps.project(service, at, run_id="r", scenarios=["base"])
+    assert report.refused == {}
+    assert {one.months[-1].month for one in report.projections} == {date(2030, 6, 1)}
+
+
+def test_rules_load_the_base_case_and_the_scenarios_that_they_name(past, open_service, tmp_path):
+    at = steps.moment(past, JUNE, live=False)
+    assert set(situation(past, at).projections) == {
+        ("world-ndfeb", "base"),
+        ("india-ndfeb", "base"),
+    }
+    bound = with_rules(open_service, tmp_path, freeze_rule("eu-ndfeb", "licence-freeze"))
+    steps.ingest(bound, at)
+    run_all(bound, at)
+    assert set(situation(bound, at).projections) == {
+        ("world-ndfeb", "base"),
+        ("india-ndfeb", "base"),
+        ("eu-ndfeb", "base"),
+        ("eu-ndfeb", "licence-freeze"),
+    }
+
+
+def freeze_rule(market: str, scenario: str) -> str:
+    return (
+        f"[rules.eu-{scenario}]\ntype = 'shortfall'\nmarket = '{market}'\nscenario = '{scenario}'\n"
+        "warning = { enter = 0.05, exit = 0.04 }\nroute = 'buyers'\n"
+    )
+
+
+@pytest.mark.parametrize("scenario", ["licence-freeze", "demand-surge"])
+def test_a_rule_can_be_bound_to_a_scenario_and_says_so(open_service, tmp_path, scenario):
+    service = with_rules(open_service, tmp_path, freeze_rule("eu-ndfeb", scenario))
+    at = steps.moment(service, JUNE, live=False)
+    steps.ingest(service, at)
+    report = run_all(service, at)
+    (incident,) = [i for i in report.incidents if i.subject == "eu-ndfeb"]
+    title = service.catalog.scenarios[scenario].title
+    assert f"scenario: {title}"[:40] in incident.reading.headline
+    assert ("Scenario", title) in [(fact.label, fact.value) for fact in incident.reading.facts]
+    assert incident.reading.chart is not None
+    assert incident.reading.chart.scenario == scenario
+
+
+@pytest.mark.parametrize(
+    ("market", "scenario", "says"),
+    [
+        pytest.param("eu-ndfeb", "licence-freze", "did you mean 'licence-freeze'", id="misspelt"),
+        pytest.param("eu-ndfeb", "winter", "known: base, demand-surge, ", id="unknown scenario"),
+        pytest.param("mars", "base", "known: eu-ndfeb, india-ndfeb, ", id="unknown market"),
+    ],
+)
+def test_a_rule_on_what_nobody_declared_is_refused_at_start_with_what_there_is(
+    open_service, tmp_path, market, scenario, says
+):
+    with pytest.raises(RuleFileError, match=re.escape(says)):
+        with_rules(open_service, tmp_path, freeze_rule(market, scenario))
 
 
 # --- the outlook -------------------------------------------------------------------------
@@ -690,8 +849,13 @@ def test_the_outlook_is_one_page_that_refers_to_nothing_else(past, tmp_path):
         "1,238 t in May 2025",
         "data:image/png;base64,",
         "India NdFeB magnets",
+        "As known on 21 June 2025, against as known on 15 March 2025: expected shortfall",
+        "Concentration of supply by origin (HHI):",
+        "China all but stops export licences for six months",
     ):
         assert needed in page
+    assert page.count("against as known on 15 March 2025") == len(past.catalog.markets)
+    assert len(page) < 1_000_000
     for forbidden in ("<script", "http://", "https://fonts", 'src="/', "url("):
         assert forbidden not in page
 

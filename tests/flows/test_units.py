@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from flows import units
 from flows.errors import CatalogError
 from flows.units import (
-    ATOMIC_WEIGHTS,
     Conversion,
     Rate,
     Unit,
@@ -30,9 +29,7 @@ from flows.units import (
     hs_codes,
     lower_confidence,
     metal_share,
-    ndpr_metal_share,
     ndpr_oxide_per_finished_magnet,
-    ndpr_oxide_per_gross_magnet,
     parse_unit,
 )
 
@@ -301,79 +298,13 @@ def test_a_series_of_oxides_that_claims_a_rebate_is_told():
     assert "VAT on exports of Nd2O3 is not given back" in text
 
 
-# --- chemistry
+# --- chemistry (the figures themselves: tests/market/test_chemistry.py)
 
 
-@pytest.mark.parametrize(
-    ("oxide", "share"),
-    [
-        ("Nd2O3", 0.8574),
-        ("Pr6O11", 0.8277),
-        ("Pr2O3", 0.8545),
-        ("Dy2O3", 0.8713),
-        ("Tb4O7", 0.8502),
-        ("Tb2O3", 0.8688),
-        ("Gd2O3", 0.8676),
-        ("Sm2O3", 0.8624),
-        ("Ho2O3", 0.8730),
-        ("La2O3", 0.8527),
-        ("CeO2", 0.8141),
-        ("Y2O3", 0.7874),
-        ("Eu2O3", 0.8636),
-        ("Er2O3", 0.8745),
-        ("Tm2O3", 0.8756),
-        ("Yb2O3", 0.8782),
-        ("Lu2O3", 0.8794),
-        ("Sc2O3", 0.6520),
-    ],
-)
-def test_shares_of_metal_agree_with_the_tables_of_the_trade(oxide, share):
-    assert round(metal_share(oxide), 4) == share
+@pytest.mark.parametrize("oxide", units.OXIDES)
+def test_oxide_becomes_metal_by_its_share(oxide):
     metal = re.match("[A-Z][a-z]?", oxide)[0]
     assert convert(f"t {oxide}", f"t {metal}").factor == metal_share(oxide)
-
-
-def test_every_oxide_is_tested_and_every_metal_has_a_weight():
-    tested = [
-        mark.args[1] for mark in _marks(test_shares_of_metal_agree_with_the_tables_of_the_trade)
-    ]
-    assert {oxide for oxide, _ in tested[0]} == set(units.OXIDES)
-    assert {element for element, _, _ in units.OXIDES.values()} | {"O"} == set(ATOMIC_WEIGHTS)
-
-
-def _marks(function):
-    return [mark for mark in function.pytestmark if mark.name == "parametrize"]
-
-
-def test_a_share_of_metal_by_hand():
-    assert metal_share("Nd2O3") == pytest.approx(
-        2 * 144.242 / (2 * 144.242 + 3 * 15.999), rel=1e-15
-    )
-
-
-def test_ndpr_oxide_is_three_parts_to_one_unless_said_otherwise():
-    assert round(ndpr_metal_share(), 4) == 0.8499
-    assert ndpr_metal_share(1) == metal_share("Nd2O3")
-    assert ndpr_metal_share(0) == metal_share("Pr6O11")
-    with pytest.raises(ValueError, match="nd_share: 75 is not a share"):
-        ndpr_metal_share(75)
-
-
-def test_a_gross_magnet_stands_for_a_third_of_its_weight_in_oxide_and_a_finished_one_for_half():
-    gross = ndpr_oxide_per_gross_magnet(ndpr_share=0.285, oxide_metal_share=0.850, metal_yield=0.96)
-    assert gross == pytest.approx(0.285 / (0.850 * 0.96), rel=1e-15)
-    assert round(gross, 3) == 0.349
-    assert ndpr_oxide_per_gross_magnet() == pytest.approx(gross, rel=1e-4)
-    assert round(1 / ndpr_oxide_per_finished_magnet(), 2) == 2.05
-    without_loss = ndpr_oxide_per_finished_magnet(alloy_yield=1, machining_yield=1)
-    assert without_loss == ndpr_oxide_per_gross_magnet()
-
-
-@pytest.mark.parametrize("name", ["ndpr_share", "metal_yield", "alloy_yield", "machining_yield"])
-@pytest.mark.parametrize("value", [0, -0.1, 1.1, 95, float("nan")])
-def test_a_yield_that_is_no_share_is_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name}: .* is not a share above 0 to 1"):
-        ndpr_oxide_per_finished_magnet(**{name: value})
 
 
 def test_magnets_converted_with_average_yields_say_so():

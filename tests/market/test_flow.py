@@ -1,15 +1,24 @@
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
 
+from forecasting.market.definitions import LicenceFreeze, LicenceRegime
 from forecasting.market.flow import (
     FlowDraws,
+    GradeFlow,
+    LicensedGroup,
+    RegimeDraws,
     add_months,
-    flow_paths,
+    freeze_gap,
+    grade_flow,
+    licensed_groups,
     months_between,
     normal_level,
     observed_ratios,
+    spans_in_force,
+    withheld,
 )
 from forecasting.results import ObservedPoint, ObservedSeries
 
@@ -27,10 +36,59 @@ def exports(values: dict[date, float]) -> ObservedSeries:
 def draws(paths: int, months: int, *, half_life: float = 1.0, control: float = 0.0) -> FlowDraws:
     return FlowDraws(
         half_life_months=np.full(paths, half_life),
-        noise=np.zeros((paths, months)),
-        control=np.full((paths, months), 0.5),
+        noise=np.zeros((months, paths)),
+        control=np.full((months, paths), 0.5),
         control_probability=np.full(paths, control),
         control_flow=np.full(paths, 0.25),
+        free_delay=np.full(paths, 0.5),
+    )
+
+
+REGIME = LicenceRegime(
+    regime="april",
+    title="Licences since April 2025",
+    origin="China",
+    elements=("Dy", "Tb"),
+    covers="covered",
+    granted="granted",
+    lead_days="lead",
+    known_on=date(2025, 4, 4),
+    starts_on=date(2025, 4, 4),
+    source="a test",
+    confidence="high",
+)
+
+
+def drawn(
+    regime: LicenceRegime = REGIME,
+    *,
+    covers: float = 0.6,
+    granted: float = 1.0,
+    lead_months: float = 1.5,
+    resumes: bool = True,
+    paths: int = 1,
+) -> RegimeDraws:
+    return RegimeDraws(
+        regime,
+        np.full(paths, covers),
+        np.full(paths, granted),
+        np.full(paths, lead_months),
+        np.full(paths, resumes),
+    )
+
+
+def months(first: date, count: int) -> list[date]:
+    return [add_months(first, offset) for offset in range(count)]
+
+
+def flow(ratios, grid, groups=(), *, noise: float = 0.0, freeze=None, **options) -> GradeFlow:
+    return grade_flow(
+        ratios,
+        grid,
+        draws(1, len(grid), **options),
+        groups,
+        monthly_noise=noise,
+        freeze=freeze,
     )
 
 
@@ -67,40 +125,173 @@ def test_a_month_above_normal_does_not_make_up_for_a_lost_one():
     assert ratios == {date(2025, 8, 1): 1.0}
 
 
+# --- what was observed
+
+
 def test_half_of_a_gap_closes_within_a_half_life():
-    grid = [add_months(date(2025, 5, 1), i) for i in range(1, 4)]
-    paths = flow_paths({date(2025, 5, 1): 0.25}, grid, draws(2, 3), monthly_noise=0.0)
-    assert paths[0] == pytest.approx([0.25**0.5, 0.25**0.25, 0.25**0.125])
+    found = flow({date(2025, 5, 1): 0.25}, months(date(2025, 6, 1), 3)).mixed[:, 0]
+    assert found == pytest.approx([0.25**0.5, 0.25**0.25, 0.25**0.125])
 
 
 def test_months_that_nobody_saw_count_as_time_passed():
-    early = [add_months(date(2025, 5, 1), i) for i in range(1, 6)]
-    late = early[3:]
-    seen = flow_paths({date(2025, 5, 1): 0.25}, early, draws(1, 5), monthly_noise=0.0)
-    unseen = flow_paths({date(2025, 5, 1): 0.25}, late, draws(1, 2), monthly_noise=0.0)
-    assert unseen[0] == pytest.approx(seen[0, 3:])
+    early = months(date(2025, 6, 1), 5)
+    seen = flow({date(2025, 5, 1): 0.25}, early).mixed
+    unseen = flow({date(2025, 5, 1): 0.25}, early[3:]).mixed
+    assert unseen == pytest.approx(seen[3:])
 
 
 def test_a_known_month_is_taken_as_it_is():
     grid = [date(2025, 4, 1), date(2025, 5, 1)]
-    paths = flow_paths(
-        {date(2025, 4, 1): 0.5, date(2025, 5, 1): 0.2}, grid, draws(1, 2), monthly_noise=0.5
+    known = {date(2025, 4, 1): 0.5, date(2025, 5, 1): 0.2}
+    assert flow(known, grid, noise=0.5).mixed[:, 0] == pytest.approx([0.5, 0.2])
+
+
+def test_a_new_control_cuts_the_flow_of_every_grade():
+    found = flow({}, [date(2025, 5, 1)], control=0.6)
+    assert found.mixed[0, 0] == found.free[0, 0] == pytest.approx(0.25)
+
+
+# --- licences
+
+
+def test_what_a_licence_withholds_is_the_mean_over_the_days_of_a_month():
+    grid = months(date(2025, 4, 1), 4)
+    found = withheld(grid, [(0.3, 2.6)], np.array([1.5]))[:, 0]
+    fine = np.linspace(0, 4, 400_001)[:-1] + 0.5e-5
+    lacks = np.where((fine >= 0.3) & (fine < 2.6), 2 ** (-(fine - 0.3) / 1.5), 0.0)
+    assert found == pytest.approx(lacks.reshape(4, -1).mean(axis=1), abs=1e-5)
+
+
+def test_a_licensed_grade_loses_months_and_not_volumes_for_ever():
+    grid = months(date(2025, 1, 1), 30)
+    groups = licensed_groups([drawn()], grid, date(2025, 6, 21))
+    found = flow({}, grid, groups)
+    assert found.controlled[:3, 0] == pytest.approx(1.0)
+    assert found.controlled[3, 0] < 0.4
+    assert found.controlled[-1, 0] > 0.999
+    # All that is ever missing: the lead time, over the natural logarithm of 2.
+    assert (1 - found.controlled).sum() == pytest.approx(1.5 / np.log(2), rel=1e-3)
+
+
+def test_a_refused_application_is_filed_again_and_takes_longer():
+    grid = months(date(2025, 4, 1), 60)
+    sure, unsure = (
+        (1 - flow({}, grid, licensed_groups([drawn(granted=g)], grid, date(2025, 6, 1))).controlled)
+        for g in (1.0, 0.5)
     )
-    assert paths[0] == pytest.approx([0.5, 0.2])
+    assert unsure.sum() == pytest.approx(2 * sure.sum(), rel=1e-3)
 
 
-def test_a_freeze_holds_and_then_eases():
-    grid = [add_months(date(2025, 5, 1), i) for i in range(5)]
-    freeze = np.full((1, 5), np.nan)
-    freeze[:, 1:3] = 0.25
-    paths = flow_paths({}, grid, draws(1, 5), monthly_noise=0.0, freeze=freeze)
-    assert paths[0, :3] == pytest.approx([1.0, 0.25, 0.25])
-    assert 0.25 < paths[0, 3] < paths[0, 4] < 1.0
+def test_grades_without_licence_wait_at_the_same_counter_for_a_part_of_the_delay():
+    grid = months(date(2025, 4, 1), 3)
+    found = flow({}, grid, licensed_groups([drawn()], grid, date(2025, 6, 1)))
+    assert 1 - found.free == pytest.approx(0.5 * (1 - found.controlled))
+    assert found.mixed == pytest.approx(0.6 * found.controlled + 0.4 * found.free)
 
 
-def test_a_new_control_cuts_the_flow():
-    paths = flow_paths({}, [date(2025, 5, 1)], draws(1, 1, control=0.6), monthly_noise=0.0)
-    assert paths[0, 0] == pytest.approx(0.25)
+def test_a_regime_is_not_felt_before_it_is_known():
+    grid = months(date(2025, 1, 1), 12)
+    (before,) = licensed_groups([drawn()], grid, date(2025, 4, 3))
+    assert not before.lacking.any()
+    (after,) = licensed_groups([drawn()], grid, date(2025, 4, 4))
+    assert after.lacking[3:].all()
+
+
+def test_a_month_that_brought_less_than_the_regime_explains_is_met_and_then_caught_up():
+    grid = months(date(2025, 4, 1), 12)
+    groups = licensed_groups([drawn()], grid, date(2025, 6, 21))
+    expected = flow({}, grid, groups).mixed
+    found = flow({date(2025, 4, 1): 0.52, date(2025, 5, 1): 0.25}, grid, groups)
+    assert found.mixed[:2, 0] == pytest.approx([0.52, 0.25])
+    assert (found.mixed[2:5] < expected[2:5]).all()
+    assert found.mixed[-1] == pytest.approx(expected[-1], abs=0.01)
+    assert (found.controlled <= found.free).all()
+
+
+def test_a_month_that_brought_more_than_the_regime_explains_shows_that_licences_are_quicker():
+    grid = months(date(2025, 4, 1), 6)
+    groups = licensed_groups([drawn()], grid, date(2025, 8, 21))
+    found = flow({date(2025, 7, 1): 1.0}, grid, groups).mixed[:, 0]
+    assert found[3:] == pytest.approx(1.0)
+    assert found[0] < 0.7
+
+
+def test_a_suspended_regime_comes_back_only_on_the_paths_that_say_so():
+    regime = replace(
+        REGIME,
+        suspension_known_on=date(2025, 11, 7),
+        suspended_on=date(2025, 11, 10),
+        suspended_until=date(2026, 11, 10),
+        resumes="chance",
+    )
+    grid = months(date(2026, 10, 1), 3)
+    both = RegimeDraws(regime, *(np.full(2, v) for v in (0.6, 1.0, 1.5)), np.array([True, False]))
+    (group,) = licensed_groups([both], grid, date(2026, 10, 21))
+    assert not group.lacking[0].any()
+    assert group.lacking[1:, 0].all()
+    assert not group.lacking[1:, 1].any()
+    before = spans_in_force(regime, grid, date(2025, 10, 30))
+    assert before[1] == []  # that it would be suspended was not known yet
+
+
+def test_a_regime_that_ends_withholds_nothing_afterwards():
+    grid = months(date(2025, 4, 1), 6)
+    ended = drawn(replace(REGIME, ends_on=date(2025, 7, 1)))
+    (group,) = licensed_groups([ended], grid, date(2025, 4, 4))
+    assert group.lacking[:3].all()
+    assert not group.lacking[3:].any()
+
+
+def test_a_regime_that_is_not_in_force_changes_nothing_of_what_another_keeps_back():
+    grid = months(date(2025, 6, 1), 4)
+    early = drawn(replace(REGIME, starts_on=date(2025, 6, 1)), covers=0.5)
+    unknown = drawn(replace(REGIME, known_on=date(2030, 1, 1)), covers=0.2)
+    both = flow({}, grid, licensed_groups([early, unknown], grid, date(2025, 6, 1)))
+    alone = flow({}, grid, licensed_groups([early], grid, date(2025, 6, 1)))
+    for grades in ("controlled", "free", "mixed"):
+        assert both.of(grades) == pytest.approx(alone.of(grades))
+
+
+def test_two_regimes_keep_back_more_than_one_and_never_more_than_there_is():
+    grid = months(date(2025, 6, 1), 4)
+    first = drawn(replace(REGIME, starts_on=date(2025, 6, 1)), covers=0.7)
+    second = drawn(replace(REGIME, starts_on=date(2025, 6, 1)), covers=0.7)
+    both = flow({}, grid, licensed_groups([first, second], grid, date(2025, 6, 1)))
+    alone = flow({}, grid, licensed_groups([first], grid, date(2025, 6, 1)))
+    assert (both.mixed < alone.mixed).all()
+    assert both.mixed == pytest.approx(both.controlled)
+    assert (both.mixed >= 0).all()
+
+
+def test_a_freeze_concerns_the_grades_that_need_a_licence_when_it_begins():
+    grid = months(date(2025, 1, 1), 12)
+    spring = drawn(covers=0.5)
+    autumn = drawn(replace(REGIME, known_on=date(2025, 10, 9), starts_on=date(2025, 11, 8)))
+    for known_at, frozen in (
+        (date(2025, 3, 21), [True, False]),  # none is in force yet: the earliest there will be
+        (date(2025, 6, 21), [True, False]),
+        (date(2025, 12, 1), [True, True]),
+    ):
+        groups = licensed_groups([spring, autumn], grid, known_at)
+        assert [group.is_frozen for group in groups] == frozen
+
+
+def test_a_freeze_lets_no_controlled_grade_out_and_then_applications_are_answered():
+    grid = months(date(2025, 5, 1), 8)
+    freezes = [(LicenceFreeze("China", lasts_months=2), np.zeros(1))]
+    lacking = freeze_gap(freezes, 1, len(grid), np.array([1.5]))
+    group = LicensedGroup(np.array([0.6]), np.zeros((8, 1)), is_frozen=True)
+    found = flow({}, grid, [group], freeze=lacking)
+    assert found.controlled[:, 0] == pytest.approx(1 - lacking[:, 0])
+    assert list(lacking[:3, 0]) == [0.0, 1.0, 1.0]
+    assert 1 > lacking[3, 0] > lacking[4, 0] > lacking[7, 0] > 0
+    assert found.mixed[1, 0] == pytest.approx(1 - 0.6 - 0.4 * 0.5)
+
+
+def test_what_a_freeze_leaves_still_comes_out():
+    freezes = [(LicenceFreeze("China", lasts_months=2), np.array([0.25]))]
+    lacking = freeze_gap(freezes, 0, 3, np.array([1.0]))[:, 0]
+    assert lacking == pytest.approx([0.75, 0.75, 0.75 * 2**-0.5])
 
 
 def test_months_are_counted_over_new_year():

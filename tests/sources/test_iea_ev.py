@@ -1,8 +1,10 @@
 # Payloads, written on 2026-11-24 in the shape of the publisher's replies:
-#   iea_evs_world.csv, iea_evs_india.csv  https://api.iea.org/evs?region=World&category=Historical
-#                                         &parameter=EV+sales&csv=true (and region=India)
+#   iea_evs_world.csv, iea_evs_india.csv, iea_evs_china.csv, iea_evs_eu27.csv, iea_evs_usa.csv,
+#   iea_evs_japan.csv                     https://api.iea.org/evs?region=World&category=Historical
+#                                         &parameter=EV+sales&csv=true (and the other regions)
 #   iea_gevo_2025.csv                     sheet GEVO_EV_2025 of the 2025 edition's workbook
 # The figures are a few of the IEA's (CC BY 4.0), so that the names of vehicles and regions are real.
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import httpx
@@ -18,21 +20,31 @@ from tests.sources.publisher import PAYLOADS, Publisher, wire
 NOW = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 WORLD = (PAYLOADS / "iea_evs_world.csv").read_bytes()
 INDIA = (PAYLOADS / "iea_evs_india.csv").read_bytes()
+OTHERS = {
+    region: (PAYLOADS / f"iea_evs_{region.lower()}.csv").read_bytes()
+    for region in ("China", "EU27", "USA", "Japan")
+}
 EDITION_2025 = (PAYLOADS / "iea_gevo_2025.csv").read_bytes()
 
 
-def iea(world: bytes | httpx.Response = WORLD, india: bytes | httpx.Response = INDIA) -> Publisher:
+def iea(
+    world: bytes | httpx.Response = WORLD,
+    india: bytes | httpx.Response = INDIA,
+    others: Mapping[str, bytes] = OTHERS,
+) -> Publisher:
     def answer(request: httpx.Request) -> httpx.Response:
-        body = {"World": world, "India": india}[request.url.params["region"]]
+        body = {"World": world, "India": india, **others}[request.url.params["region"]]
         return body if isinstance(body, httpx.Response) else wire(body)
 
     return Publisher(answer)
 
 
 def fetch(
-    world: bytes | httpx.Response = WORLD, india: bytes | httpx.Response = INDIA
+    world: bytes | httpx.Response = WORLD,
+    india: bytes | httpx.Response = INDIA,
+    others: Mapping[str, bytes] = OTHERS,
 ) -> FetchResult:
-    return IeaEvSource(iea(world, india).open_client).fetch(now=NOW)
+    return IeaEvSource(iea(world, india, others).open_client).fetch(now=NOW)
 
 
 def changed(body: bytes, old: str, new: str) -> bytes:
@@ -65,11 +77,36 @@ INDIA_ROWS = [
     ("ev_sales_india_buses_bev", "2024", "3200"),
 ]
 
+OTHER_ROWS = [
+    ("ev_sales_china_cars_bev", "2024", "6400000"),
+    ("ev_sales_china_cars_phev", "2024", "4900000"),
+    ("ev_sales_china_two_three_wheelers_bev", "2024", "7200000"),
+    ("ev_sales_china_buses_bev", "2024", "48000"),
+    ("ev_sales_china_vans_bev", "2024", "450000"),
+    ("ev_sales_eu27_cars_bev", "2024", "1500000"),
+    ("ev_sales_eu27_cars_phev", "2024", "770000"),
+    ("ev_sales_eu27_two_three_wheelers_bev", "2024", "100000"),
+    ("ev_sales_eu27_buses_bev", "2024", "6500"),
+    ("ev_sales_eu27_vans_bev", "2024", "80000"),
+    ("ev_sales_united_states_cars_bev", "2024", "1200000"),
+    ("ev_sales_united_states_cars_phev", "2024", "320000"),
+    ("ev_sales_united_states_two_three_wheelers_bev", "2024", "7100"),
+    ("ev_sales_united_states_buses_bev", "2024", "2200"),
+    ("ev_sales_united_states_vans_bev", "2024", "26000"),
+    ("ev_sales_japan_cars_bev", "2024", "60000"),
+    ("ev_sales_japan_cars_phev", "2024", "43000"),
+    ("ev_sales_japan_two_three_wheelers_bev", "2024", "27000"),
+    ("ev_sales_japan_vans_bev", "2024", "4600"),
+]
+REST = INDIA_ROWS + OTHER_ROWS
 
-def test_sales_of_the_world_and_of_india_come_without_projections_shares_and_stocks() -> None:
+
+def test_sales_of_the_world_and_of_each_importer_come_without_projections_shares_and_stocks() -> (
+    None
+):
     found = fetch()
     assert found.problems == ()
-    assert told(found) == WORLD_ROWS + INDIA_ROWS
+    assert told(found) == WORLD_ROWS + REST
     assert faults(found) == []
     assert {(it.unit, it.raw_unit, it.confidence) for it in found.rows} == {
         ("vehicles", "Vehicles", "high")
@@ -89,14 +126,15 @@ def test_each_region_is_asked_for_by_name() -> None:
     IeaEvSource(publisher.open_client).fetch(now=NOW)
     asked = [dict(it.url.params) for it in publisher.requests]
     common = {"category": "Historical", "parameter": "EV sales", "csv": "true"}
-    assert asked == [{"region": "World", **common}, {"region": "India", **common}]
+    regions = ("World", "India", "China", "EU27", "USA", "Japan")
+    assert asked == [{"region": region, **common} for region in regions]
     assert {str(it.url.copy_with(query=None)) for it in publisher.requests} == {CALL}
 
 
 def test_the_table_of_the_2025_edition_is_read_like_the_reply() -> None:
     found = fetch(EDITION_2025, EDITION_2025)
     assert found.problems == ()
-    assert told(found) == WORLD_ROWS + INDIA_ROWS
+    assert told(found) == WORLD_ROWS + REST
 
 
 def test_a_figure_that_is_not_given_is_counted_and_is_no_row() -> None:
@@ -117,7 +155,7 @@ def test_another_unit_is_kept_as_written() -> None:
 
 def test_a_byte_order_mark_and_other_line_ends_change_nothing() -> None:
     found = fetch(b"\xef\xbb\xbf" + WORLD.replace(b"\r\n", b"\n"))
-    assert told(found) == WORLD_ROWS + INDIA_ROWS
+    assert told(found) == WORLD_ROWS + REST
 
 
 @pytest.mark.parametrize(
@@ -162,12 +200,12 @@ def test_a_region_that_can_not_be_read_is_named_and_loses_no_other(
     assert problem.subject == "World"
     assert CALL in problem.text
     assert said in problem.text
-    assert told(found) == INDIA_ROWS
+    assert told(found) == REST
 
 
 def test_when_no_region_can_be_read_it_is_a_source_error_that_says_so_once() -> None:
     with pytest.raises(SourceError) as caught:
-        fetch(b"", b"")
+        fetch(b"", b"", dict.fromkeys(OTHERS, b""))
     assert str(caught.value).count("empty answer") == 1
 
 
@@ -176,7 +214,7 @@ def test_vehicles_that_are_missing_are_named_and_the_others_come() -> None:
     (problem,) = found.problems
     assert problem.subject == "ev_sales_world_two_three_wheelers_bev"
     assert "no sales of 2 and 3 wheelers BEV in World" in problem.text
-    assert len(told(found)) == len(WORLD_ROWS + INDIA_ROWS) - 1
+    assert len(told(found)) == len(WORLD_ROWS + REST) - 1
 
 
 def test_an_answer_that_breaks_off_in_a_row_loses_that_row_and_is_told() -> None:
@@ -190,7 +228,7 @@ def test_a_last_value_without_a_line_end_may_miss_digits_and_is_turned_away() ->
     cut = WORLD[: WORLD.index(b"Vehicles,93000") + len("Vehicles,930")]
     found = fetch(cut)
     assert faults(found) == ["value: the answer ends within this row, digits may be missing"]
-    assert told(found) == [*WORLD_ROWS[:-1], *INDIA_ROWS]
+    assert told(found) == [*WORLD_ROWS[:-1], *REST]
 
 
 def test_the_catalogue_has_every_series_in_the_unit_that_the_source_writes() -> None:

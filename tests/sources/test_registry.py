@@ -56,7 +56,10 @@ def declaring(tmp_path: Path) -> Reach:
 
 def test_without_live_nothing_is_opened_that_asks_the_network() -> None:
     opened = open_sources(NO_REACH)
-    assert [it.name for it in opened] == ["ecb_fx", "komis", "customs", "usgs", "iea_ev", "wind"]
+    assert [it.name for it in opened] == [
+        *("ecb_fx", "komis", "customs", "dgcis"),
+        *("usgs", "quotas", "iea_ev", "wind"),
+    ]
     assert not any(it.is_live for it in opened)
 
 

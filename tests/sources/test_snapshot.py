@@ -66,10 +66,18 @@ def test_a_row_lands_with_its_source_and_is_known_from_noon_of_its_day(folder: P
     [
         ("prices_monthly.csv", "price"),
         ("exports_monthly.csv", "trade"),
+        ("imports_yearly.csv", "trade"),
         ("mine_output_yearly.csv", "reference"),
+        ("quotas_yearly.csv", "reference"),
         ("sources.csv", None),
         ("factors.csv", None),
         ("policy_events.csv", None),
+        ("projects.csv", None),
+        ("indicators.csv", None),
+        ("deposits.csv", None),
+        ("mixes.csv", None),
+        ("grades.csv", None),
+        ("governance.csv", None),
     ],
 )
 def test_the_name_of_a_file_says_its_kind(name: str, kind: str | None) -> None:
@@ -172,8 +180,10 @@ def test_files_stand_under_the_name_of_who_published_their_figures(folder: Path)
 def test_a_folder_without_figures_says_so_file_by_file(folder: Path) -> None:
     sources = {it.name: it for it in snapshot_sources(folder)}
     assert sources.keys() == {shelf.name for shelf in SHELVES}
-    (problem,) = sources["customs"].fetch(now=NOW).problems
-    assert str(problem) == "exports_monthly.csv: can't be read (FileNotFoundError)"
+    assert [str(problem) for problem in sources["customs"].fetch(now=NOW).problems] == [
+        "exports_monthly.csv: can't be read (FileNotFoundError)",
+        "exports_yearly.csv: can't be read (FileNotFoundError)",
+    ]
 
 
 @pytest.mark.parametrize(

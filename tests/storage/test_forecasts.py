@@ -11,11 +11,13 @@ from flows.storage.forecasts import ForecastStore
 from forecasting.results import (
     QUANTILE_LEVELS,
     ComponentShare,
+    Indicator,
     Interval,
     MarketMonth,
     MarketProjection,
     Score,
     SeriesForecast,
+    TraceStep,
 )
 
 NOON = datetime(2025, 6, 21, 12, tzinfo=UTC)
@@ -63,13 +65,34 @@ def make_projection(**changes: object) -> MarketProjection:
         unit="t",
         scenario="base",
         scenario_title="Base",
-        months=(MarketMonth(date(2025, 6, 1), interval, interval, interval, interval, interval),),
+        months=(
+            MarketMonth(
+                date(2025, 6, 1), interval, interval, interval, interval, interval, 1 / 3, 0.97
+            ),
+        ),
         shortfall_t_paths=tuple((single(n / 9),) for n in range(20)),
         demand_t_paths=tuple((single(100 + n / 9),) for n in range(20)),
-        components=(ComponentShare("imports", "supply", interval, 0.7, "comtrade", "medium"),),
+        components=(
+            ComponentShare(
+                "imports",
+                "supply",
+                interval,
+                0.7,
+                "comtrade",
+                "medium",
+                "China",
+                monthly_t=(2 / 3,),
+            ),
+        ),
         notes=("Stocks are assumed.",),
         data_through=date(2025, 5, 1),
         vintage=NOON,
+        importer="India",
+        trace=(
+            TraceStep("imports", "supply", "factor", "kg", 1, 2.5, 3, "kg/t", "x", "low"),
+            TraceStep("imports", "supply", "licence", "cn", 1, 1, 1, "t", "x", "high", NOON, "May"),
+        ),
+        indicators=(Indicator("hhi", "HHI", 1e4, "0-10000", "high", "medium", "DERA"),),
     )
     return replace(result, **changes)
 
@@ -85,6 +108,42 @@ def test_a_projection_comes_back_as_it_was_saved(store):
     store.save(result, NOON, "run-1")
     assert store.latest_projection("india-ndfeb", "base", NOON) == result
     assert store.latest_projection("india-ndfeb", "licence-freeze", NOON) is None
+
+
+def test_what_was_said_of_a_market_before_is_found_with_its_day_and_without_its_paths(store):
+    march, april, june = (NOON - timedelta(days=days) for days in (92, 60, 0))
+    store.save(make_projection(projection_id="p-march"), march, "run-1")
+    store.save(make_projection(projection_id="p-april"), april, "run-2")
+    store.save(make_projection(projection_id="p-june"), june, "run-3")
+    found = store.previous_projection("india-ndfeb", "base", june, other_than="p-june")
+    assert found is not None
+    assert found.known_at == april
+    bare = make_projection(projection_id="p-april", shortfall_t_paths=(), demand_t_paths=())
+    assert found.projection == bare
+
+
+def test_a_market_that_nothing_new_came_in_for_is_compared_with_the_last_that_differs(store):
+    monday, tuesday, wednesday = (NOON + timedelta(days=days) for days in (0, 1, 2))
+    store.save(make_projection(projection_id="p-old"), monday, "run-1")
+    store.save(make_projection(projection_id="p-new"), tuesday, "run-2")
+    store.save(make_projection(projection_id="p-new"), wednesday, "run-3")
+    found = store.previous_projection("india-ndfeb", "base", wednesday, other_than="p-new")
+    assert found is not None
+    assert (found.projection.projection_id, found.known_at) == ("p-old", monday)
+
+
+def test_nothing_was_said_before_the_first_projection_nor_of_another_market_or_scenario(store):
+    store.save(make_projection(projection_id="p-first"), NOON, "run-1")
+    store.save(make_projection(projection_id="p-later"), NOON + timedelta(days=9), "run-2")
+
+    def before(market: str, scenario: str, days: int) -> object:
+        at = NOON + timedelta(days=days)
+        return store.previous_projection(market, scenario, at, other_than="p-later")
+
+    assert before("india-ndfeb", "base", 0) is None  # said at that moment, not before it
+    assert before("india-ndfeb", "licence-freeze", 9) is None
+    assert before("world-ndfeb", "base", 9) is None
+    assert before("india-ndfeb", "base", 9) is not None
 
 
 def test_paths_are_kept_to_seven_digits(store):

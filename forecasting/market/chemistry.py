@@ -12,6 +12,8 @@ ATOMIC_WEIGHTS = {
     "Ce": 140.116,
     "Pr": 140.90766,
     "Nd": 144.242,
+    # No isotope is stable, so there is no standard weight: the mass number of the longest-lived one.
+    "Pm": 145.0,
     "Sm": 150.36,
     "Eu": 151.964,
     "Gd": 157.25,
@@ -24,6 +26,27 @@ ATOMIC_WEIGHTS = {
     "Lu": 174.9668,
 }
 
+ELEMENT_NAMES = {
+    "Sc": "scandium",
+    "Y": "yttrium",
+    "La": "lanthanum",
+    "Ce": "cerium",
+    "Pr": "praseodymium",
+    "Nd": "neodymium",
+    "Pm": "promethium",
+    "Sm": "samarium",
+    "Eu": "europium",
+    "Gd": "gadolinium",
+    "Tb": "terbium",
+    "Dy": "dysprosium",
+    "Ho": "holmium",
+    "Er": "erbium",
+    "Tm": "thulium",
+    "Yb": "ytterbium",
+    "Lu": "lutetium",
+}
+"""The 17 rare-earth elements: symbol → English name."""
+
 OXIDES = {
     "Sc2O3": ("Sc", 2, 3),
     "Y2O3": ("Y", 2, 3),
@@ -32,6 +55,7 @@ OXIDES = {
     "Pr6O11": ("Pr", 6, 11),
     "Pr2O3": ("Pr", 2, 3),
     "Nd2O3": ("Nd", 2, 3),
+    "Pm2O3": ("Pm", 2, 3),
     "Sm2O3": ("Sm", 2, 3),
     "Eu2O3": ("Eu", 2, 3),
     "Gd2O3": ("Gd", 2, 3),
@@ -52,7 +76,7 @@ COMMERCIAL_OXIDES = {
     # Traded praseodymium and terbium oxides are the mixed-valence ones.
     if formula not in ("Pr2O3", "Tb2O3")
 }
-"""Element → the oxide that is traded, and that "REO equivalent" counts in."""
+"""Element → the oxide that is traded, and that "REO equivalent" counts in; promethium isn't in any ore."""
 
 # Defaults of the magnet rules, for today's average sintered magnet: an analyst's knowledge, to be verified.
 NDPR_SHARE_OF_MAGNET = 0.285  # 0.24–0.305, falls as dysprosium rises

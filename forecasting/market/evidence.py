@@ -1,0 +1,389 @@
+"""What a balance rests on: its inputs, and in words its sources, confidence, notes and the trace of each number."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from forecasting.market.common import REBUILD
+from forecasting.market.definitions import (
+    CONFIDENCE_ORDER,
+    WEAK,
+    Component,
+    Factor,
+    LicenceRegime,
+    Market,
+    NewPlant,
+    Project,
+    Scenario,
+)
+from forecasting.market.flow import months_between, normal_level, spans_in_force
+from forecasting.market.indicators import GovernanceScore
+from forecasting.market.ramp import NOT_YET_PRODUCING
+from forecasting.results import Indicator, Interval, ObservedSeries, SeriesForecast, TraceStep
+
+USUAL_UNKNOWN_MONTHS = 3
+"""Customs detail comes on the 20th of the next month, January only with February: more is worth a note."""
+DISTURBED = 0.9
+"""Exports below this share of normal are named in the notes."""
+NO_LICENCES = "none"
+"""What `licences_of` says of a line that needs nobody's export licence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What markets are computed from, all as known at one moment."""
+
+    forecasts: Mapping[str, SeriesForecast]
+    refusals: Mapping[str, str]
+    exports: Mapping[str, ObservedSeries]  # licensed exports by origin, monthly
+    factors: Mapping[str, Factor]
+    units: Mapping[str, str]
+    known_at: datetime
+    projects: Mapping[str, Project]
+    regimes: Sequence[LicenceRegime]
+    governance: Mapping[str, GovernanceScore] = field(default_factory=dict)  # by country
+    # Indicators of observed figures, by importer ("" is the world): shown with its markets.
+    measured: Mapping[str, tuple[Indicator, ...]] = field(default_factory=dict)
+
+
+def new_component(plant: NewPlant) -> Component:
+    """A scenario's plant as a line of supply."""
+    return Component(
+        name=plant.name,
+        side="supply",
+        level=plant.capacity,
+        factors=plant.factors,
+        origin=plant.origin,
+        licences_of=NO_LICENCES,
+    )
+
+
+def produces(project: Project) -> bool:
+    """Whether a plant has product: then it can't slip any more. A day that was announced and passed is no product."""
+    return project.status not in NOT_YET_PRODUCING
+
+
+def licensed_by(component: Component) -> str:
+    """Whose export licences a line needs; "" when none."""
+    if component.side != "supply" or component.licences_of == NO_LICENCES:
+        return ""
+    return component.licences_of or component.origin
+
+
+def sources_of(market: Market, component: Component, inputs: Inputs) -> tuple[str, ...]:
+    """What a line rests on, its activity first, each source once."""
+    named = [inputs.factors[name].source for name in _factors_of(market, component)]
+    if component.series:
+        forecast = inputs.forecasts[component.series]
+        named.insert(
+            0, f"{forecast.title} to {forecast.cutoff.year}, projected by {forecast.model}"
+        )
+    if component.project:
+        project = inputs.projects[component.project]
+        named.insert(0, f"{project.title}: {project.source}")
+    if component.balance:
+        named.insert(0, _filled(component))
+    return tuple(dict.fromkeys(named))
+
+
+def beside(market: Market, component: Component) -> tuple[Component, ...]:
+    """The lines that share a series, or what is left, with this one by a factor; itself among them."""
+    return tuple(
+        other
+        for other in market.components
+        if other.share
+        and (other.side, other.series, other.balance)
+        == (component.side, component.series, component.balance)
+    )
+
+
+def _factors_of(market: Market, component: Component) -> tuple[str, ...]:
+    """Every factor a line rests on: of one that takes the rest, the shares beside it as well."""
+    shares = [other.share for other in beside(market, component)] if component.rest else []
+    return tuple(dict.fromkeys([*component.factor_names, *shares]))
+
+
+def _filled(component: Component) -> str:
+    """What a line that closes the balance amounts to, in words."""
+    if component.side == "supply":
+        return "what demand needs beside what is made at home"
+    return "what cleared the market in the base year"
+
+
+def confidence_of(market: Market, component: Component, inputs: Inputs) -> str:
+    """The weakest confidence word among what a line rests on."""
+    words = [inputs.factors[name].confidence for name in _factors_of(market, component)]
+    if component.project:
+        words.append(inputs.projects[component.project].confidence)
+    if component.balance:
+        words.append("derived")
+    return max(words, key=CONFIDENCE_ORDER.index, default="high")
+
+
+def notes_of(
+    market: Market,
+    scenario: Scenario,
+    inputs: Inputs,
+    exports: Sequence[ObservedSeries],
+    regimes: Sequence[LicenceRegime],
+    grid: Sequence[date],
+    base_year: int,
+) -> tuple[str, ...]:
+    """Assumptions and weak evidence a reader must know, what moves the projection first."""
+    known_on = inputs.known_at.date()
+    notes = [note for observed in exports for note in _export_notes(observed, known_on)]
+    for regime in regimes:
+        _, uncertain = spans_in_force(regime, grid, known_on)
+        if uncertain and regime.suspended_until and regime.resumes:
+            chance = inputs.factors[regime.resumes].central
+            notes.append(
+                f"{regime.title}: suspended until {_day(regime.suspended_until)}; a return then is "
+                f"taken as {chance:.0%} likely.".replace("%", " %")
+            )
+    closer = next((component for component in market.components if component.balance), None)
+    if closer is not None:
+        notes.append(
+            "Imports are taken to be ordered for the demand that the base case expects."
+            if closer.side == "supply"
+            else f"Supply is set equal to demand in {base_year}, the last year every series knows."
+        )
+    plants = [inputs.projects[name] for name in market.projects]
+    known = [one for one in plants if one.known_on <= known_on]
+    coming = [one.title for one in known if not produces(one)]
+    if coming:
+        verb = "doesn't" if len(coming) == 1 else "don't"
+        notes.append(f"It counts on {_listed(coming)}, which {verb} produce yet.")
+    unknown = [one.title for one in plants if one not in known]
+    if unknown:
+        notes.append(f"Not known at that time, and left out: {_listed(unknown)}.")
+    used = {name for component in market.components for name in component.factor_names}
+    used |= {name for regime in regimes for name in regime.factor_names}
+    used |= {*scenario.factor_names, *([market.stock_weeks, REBUILD] if market.stock_weeks else [])}
+    weak = [name for name in used if inputs.factors[name].confidence in WEAK]
+    if weak:
+        notes.append(
+            f"{len(weak)} of its {len(used)} factors are low-confidence or background figures."
+        )
+    return tuple(notes)
+
+
+def _export_notes(observed: ObservedSeries, known_on: date) -> list[str]:
+    notes = []
+    normal = normal_level(observed)
+    newest = observed.points[-1] if observed.points else None
+    if normal is None or newest is None:
+        return [
+            f"{observed.title}: too few months are known: licensed exports are taken as normal."
+        ]
+    unknown = months_between(newest.period, known_on)
+    if unknown > USUAL_UNKNOWN_MONTHS:
+        notes.append(
+            f"Exports are known through {newest.period:%B %Y}; the {unknown} months since are projected."
+        )
+    if newest.value < DISTURBED * normal:
+        share = newest.value / normal
+        notes.append(
+            f"{observed.title}: {newest.value:,.0f} t in {newest.period:%B %Y}, "
+            f"{share:.0%} of a normal month.".replace("%", " %")
+        )
+    return notes
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%B %Y}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = list(names[:3]) + ([f"{len(names) - 3} more"] if len(names) > 3 else [])
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def trace_of(
+    market: Market,
+    components: Sequence[Component],
+    scenario: Scenario,
+    inputs: Inputs,
+    regimes: Sequence[LicenceRegime],
+    results: Mapping[str, Interval],
+) -> tuple[TraceStep, ...]:
+    """Where each number of a balance comes from, line by line, in the order in which it is applied.
+
+    `results` are the lines' tonnes a year by name: each line ends with its own.
+    """
+    steps: list[TraceStep] = []
+    for component in components:
+        steps += _activity_steps(component, inputs)
+        for name in component.factors:
+            steps.append(_factor_step(component, "factor", inputs.factors[name]))
+        if component.rest:
+            steps += [
+                _factor_step(
+                    component, "share", inputs.factors[other.share], "takes what it leaves"
+                )
+                for other in beside(market, component)
+            ]
+        for step, name in (
+            ("share", component.share),
+            ("growth", component.growth),
+            ("limit", component.limit),
+        ):
+            if name:
+                steps.append(_factor_step(component, step, inputs.factors[name]))
+        steps += [
+            _factor_step(component, "limit", inputs.factors[name])
+            for name in component.limit_factors
+        ]
+        steps += _licence_steps(component, inputs, regimes)
+        steps += _scenario_steps(component, scenario, inputs)
+        made = results[component.name]
+        what = (
+            _filled(component) if component.balance else "mean year of the projection, P10 to P90"
+        )
+        steps.append(
+            TraceStep(
+                component.name,
+                component.side,
+                "result",
+                component.name,
+                made.p10,
+                made.p50,
+                made.p90,
+                "t/year",
+                what,
+                confidence_of(market, component, inputs),
+            )
+        )
+    if market.stock_weeks:
+        stock = Component("Stock", "supply")
+        steps += [
+            _factor_step(stock, "stock", inputs.factors[name])
+            for name in (market.stock_weeks, REBUILD)
+        ]
+    return tuple(steps)
+
+
+def _activity_steps(component: Component, inputs: Inputs) -> list[TraceStep]:
+    if component.series:
+        forecast = inputs.forecasts[component.series]
+        low, central, high = (forecast.quantiles[-1][i] for i in (1, 3, 5))
+        note = (
+            f"{forecast.title}: {forecast.last_value:,.0f} in {forecast.cutoff:%Y}; range of the last "
+            f"period forecast ({forecast.periods[-1]:%Y}), by {forecast.model}"
+        )
+        return [
+            TraceStep(
+                component.name,
+                component.side,
+                "activity",
+                component.series,
+                low,
+                central,
+                high,
+                f"{forecast.unit}/{forecast.frequency}",
+                f"forecast {forecast.forecast_id}",
+                "derived",
+                forecast.vintage,
+                note,
+            )
+        ]
+    if component.project:
+        plant = inputs.projects[component.project]
+        note = f"{plant.title} ({plant.owner}): {plant.status}, first product {plant.starts_on}"
+        return [
+            TraceStep(
+                component.name,
+                component.side,
+                "plant",
+                plant.project,
+                0.0 if not produces(plant) else plant.capacity,
+                plant.capacity,
+                plant.capacity,
+                plant.unit,
+                plant.source,
+                plant.confidence,
+                None,
+                f"{note}; known on {plant.known_on}",
+            )
+        ]
+    if component.level:
+        return [_factor_step(component, "level", inputs.factors[component.level])]
+    return []  # it fills what the others leave: its result says how much
+
+
+def _factor_step(component: Component, step: str, factor: Factor, note: str = "") -> TraceStep:
+    return TraceStep(
+        component.name,
+        component.side,
+        step,
+        factor.name,
+        factor.low,
+        factor.central,
+        factor.high,
+        factor.unit,
+        factor.source,
+        factor.confidence,
+        None,
+        note,
+    )
+
+
+def _licence_steps(
+    component: Component, inputs: Inputs, regimes: Sequence[LicenceRegime]
+) -> list[TraceStep]:
+    origin = licensed_by(component)
+    steps = []
+    if component.exported:
+        steps.append(_factor_step(component, "licence", inputs.factors[component.exported]))
+    observed = inputs.exports.get(origin)
+    if observed is not None and observed.points:
+        newest = observed.points[-1]
+        steps.append(
+            TraceStep(
+                component.name,
+                component.side,
+                "licence",
+                observed.series,
+                newest.value,
+                newest.value,
+                newest.value,
+                f"{observed.unit}/{observed.frequency}",
+                newest.source_id,
+                newest.confidence,
+                newest.known_at,
+                f"{observed.title}: newest month known, {newest.period:%B %Y}",
+            )
+        )
+    for regime in regimes:
+        if regime.origin == origin:
+            steps += [
+                _factor_step(component, "licence", inputs.factors[name], regime.title)
+                for name in regime.factor_names
+            ]
+    return steps
+
+
+def _scenario_steps(component: Component, scenario: Scenario, inputs: Inputs) -> list[TraceStep]:
+    names = [
+        change.left
+        for change in scenario.supply
+        if component.side == "supply"
+        and change.origin == component.origin
+        and change.stage in ("", component.stage)
+    ]
+    names += [
+        rise.becomes
+        for rise in scenario.demand
+        if component.side == "demand" and (not rise.uses or component.use in rise.uses)
+    ]
+    names += [
+        freeze.left
+        for freeze in scenario.freezes
+        if freeze.left and freeze.origin == licensed_by(component)
+    ]
+    names += [
+        plant.chance for plant in scenario.plants if plant.chance and plant.name == component.name
+    ]
+    return [
+        _factor_step(component, "scenario", inputs.factors[name], scenario.title)
+        for name in dict.fromkeys(names)
+    ]
