@@ -130,6 +130,8 @@ FORMATS: tuple[Format, ...] = ("png", "svg")
 """What charts are drawn as: pictures for messages and pages, lines for print."""
 YEARS_AHEAD = 8
 """How far yearly series are forecast: five years of a market, from a newest figure up to three years old."""
+MONTHS_LATE = 6
+"""How old the newest month of a series may be on which a market rests."""
 LONG_FROM = 50
 """Series from which a run tells how far it is."""
 
@@ -372,8 +374,11 @@ def _computed(
 
 def _forecast_task(service: Service, name: str, at: Moment) -> ForecastTask:
     known = observed(service, name, at)
-    is_yearly = known.frequency == "year"
-    horizon = YEARS_AHEAD if is_yearly else service.settings.horizon_months
+    horizon = service.settings.horizon_months
+    if known.frequency == "year":
+        horizon = YEARS_AHEAD
+    elif any(name in market.series for market in service.catalog.markets.values()):
+        horizon = max(horizon, service.settings.market_months + MONTHS_LATE)
     return ForecastTask(known, horizon, service.catalog.policy_events(name, at.known_at))
 
 

@@ -224,7 +224,9 @@ class MarketProjection:
     demand_t_paths: tuple[tuple[float, ...], ...]
     components: tuple[ComponentShare, ...]
     notes: tuple[str, ...]  # assumptions and weak evidence a reader must know
-    data_through: date  # newest period among the series that move it
+    data_through: (
+        date  # newest month of licensed exports; without any, the newest period of its series
+    )
     vintage: datetime
     importer: str = ""  # "" is the world
     trace: tuple[TraceStep, ...] = ()
@@ -241,7 +243,9 @@ class MarketProjection:
             message = f"{self.market}: horizon {months} asked, 1–{len(self.months)} projected"
             raise ValueError(message)
         pairs = zip(self.shortfall_t_paths, self.demand_t_paths, strict=True)
-        return tuple(sorted(sum(s[:months]) / sum(d[:months]) for s, d in pairs))
+        totals = ((sum(short[:months]), sum(asked[:months])) for short, asked in pairs)
+        # Nothing is missing where nothing is asked for.
+        return tuple(sorted(short / asked if asked > 0 else 0.0 for short, asked in totals))
 
     def first_month_above(self, share: float) -> date | None:
         """First month whose median shortfall share exceeds `share`, or None."""

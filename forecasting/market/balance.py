@@ -14,8 +14,10 @@ from scipy.stats import rankdata
 from forecasting.market.checks import limit_scale, unit_scale
 from forecasting.market.common import (
     CHANCES,
+    CLEARANCE_NOISE,
     CONTROL_FLOW,
     FREE_DELAY,
+    LICENCE_FACTORS,
     LICENCE_LEAD,
     NEW_CONTROL,
     RAMP,
@@ -40,6 +42,7 @@ from forecasting.market.evidence import (
     Inputs,
     beside,
     confidence_of,
+    factors_drawn,
     licensed_by,
     new_component,
     notes_of,
@@ -54,13 +57,12 @@ from forecasting.market.flow import (
     GradeFlow,
     RegimeDraws,
     add_months,
-    freeze_gap,
+    frozen_grades,
     grade_flow,
     licensed_groups,
     months_between,
     normal_level,
     observed_ratios,
-    spans_in_force,
 )
 from forecasting.market.indicators import supply_indicators
 from forecasting.market.ramp import plant_output, ramp_share
@@ -83,9 +85,6 @@ KEPT_PATHS = 1000
 """Paths that a projection carries for later questions; percentiles and means use all."""
 _ROUNDING = 1e-9
 """A shortfall below this share of demand is what adding up leaves, not a shortage."""
-
-MONTHLY_NOISE = 0.06
-"""Standard deviation of undisturbed month-to-month log changes of China's magnet exports (2024-05 to -10)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ class _Base:
         self.months, self.paths, self.seed = months, paths, seed
         self.known_on = inputs.known_at.date()
         self.grid = month_grid(add_months(self.known_on, 1), WARM_UP_MONTHS, months)
-        self.names = _factor_names(market, scenarios, inputs)
+        self.names = factors_drawn(market, scenarios, inputs)
         _require(market, self.names, inputs)
         self.factors = {name: self._drawn(name) for name in sorted(self.names)}
         self.base_year = _base_year(market, inputs)
@@ -190,6 +189,7 @@ class _Base:
             control_probability=self.factors[NEW_CONTROL],
             control_flow=self.factors[CONTROL_FLOW],
             free_delay=self.factors[FREE_DELAY],
+            monthly_noise=self.factors[CLEARANCE_NOISE],
         )
         drawn = []
         for regime in regimes:
@@ -223,13 +223,19 @@ class _Base:
         monthly = monthly * self._scale(component)
         if component.growth:
             monthly = monthly * self._growth(component)
-        if component.limit:
-            scale = limit_scale(self.market, component, self.inputs.factors)
-            ceiling = self.factors[component.limit] / 12 * scale
-            for name in component.limit_factors:
-                ceiling = ceiling * self.factors[name]
-            monthly = np.minimum(monthly, ceiling)
-        return monthly
+        return self._limited(component, monthly, months=1)
+
+    def _limited(self, component: Component, amounts: Floats, *, months: int) -> Floats:
+        """Amounts over so many months, never above the line's limit: of a shared series, above its part of it."""
+        if not component.limit:
+            return amounts
+        scale = limit_scale(self.market, component, self.inputs.factors)
+        ceiling = self.factors[component.limit] * (months / 12 * scale)
+        for name in component.limit_factors:
+            ceiling = ceiling * self.factors[name]
+        if component.share or component.rest:
+            ceiling = ceiling * self._shares(component)
+        return np.minimum(amounts, ceiling)
 
     def _activity(self, component: Component, grid: Sequence[date], slip_months: int = 0) -> Floats:
         """A month's activity in its own unit, shape (months, paths)."""
@@ -273,12 +279,21 @@ class _Base:
         return scale
 
     def _shares(self, component: Component) -> Floats:
-        """A component's part of what it shares with others; drawn parts that exceed 1 together are scaled down."""
+        """A component's part of what it shares with others, one a path.
+
+        Drawn parts that exceed 1 together are scaled down; parts of what closes the balance are scaled to 1
+        where no line takes the rest, or it wouldn't close.
+        """
         shares = [self.factors[other.share] for other in beside(self.market, component)]
         total = np.sum(shares, axis=0)
         if component.rest:
             return np.asarray(np.maximum(0.0, 1 - total))
-        return np.asarray(self.factors[component.share] / np.maximum(1.0, total))
+        rests = any(
+            other.rest and other.balance and other.side == component.side
+            for other in self.market.components
+        )
+        whole = total if component.balance and not rests else np.maximum(1.0, total)
+        return np.asarray(self.factors[component.share] / whole)
 
     def _closing(self, component: Component, found: Mapping[str, _Line]) -> Floats:
         direct = [one for one in found.values() if one.component.channel == "direct"]
@@ -302,19 +317,20 @@ class _Base:
         return monthly * self._growth(component)
 
     def _in_base_year(self, component: Component) -> Floats:
-        """A line's total in the base year, one a path."""
-        scale = self._scale(component)
+        """A line's total in the base year, one a path; growth counts from its middle and leaves it as it is."""
         if component.series:
             forecast = self.inputs.forecasts[component.series]
             total = yearly_totals(forecast, [self.base_year])[0, self._picks(component)]
-            return np.asarray(total * scale)
-        year = [date(self.base_year, month, 1) for month in range(1, 13)]
-        return np.asarray(self._activity(component, year).sum(axis=0) * scale)
+        else:
+            year = [date(self.base_year, month, 1) for month in range(1, 13)]
+            total = self._activity(component, year).sum(axis=0)
+        return self._limited(component, total * self._scale(component), months=12)
 
     def _growth(self, component: Component) -> Floats:
         """What a line has grown to by each month, counted from the middle of the base year."""
         start = date(self.base_year, 7, 1)
-        elapsed = np.array([months_between(start, month) / 12 for month in self.grid])
+        # Of each month its middle.
+        elapsed = np.array([(months_between(start, month) + 0.5) / 12 for month in self.grid])
         rate = np.log1p(self.factors[component.growth])
         return np.asarray(np.exp(elapsed[:, None] * rate[None, :]))
 
@@ -401,7 +417,6 @@ class _Base:
                 self.inputs,
                 self._exports,
                 self._regimes,
-                self.grid,
                 self.base_year,
             ),
             data_through=max(seen or cutoffs, default=self.known_on),
@@ -503,24 +518,33 @@ class _Base:
     def _flow(self, origin: str, scenario: Scenario) -> GradeFlow:
         """What arrives of an origin's shipments: exports of the month before, by grade."""
         draws, regimes = self.arrivals[origin]
-        export_grid = [add_months(month, -TRANSIT_MONTHS) for month in self.grid]
-        groups = licensed_groups(regimes, export_grid, self.known_on)
+        grid = [add_months(month, -TRANSIT_MONTHS) for month in self.grid]
         observed = self.inputs.exports.get(origin)
         normal = normal_level(observed) if observed else None
         ratios = observed_ratios(observed, normal) if observed and normal else {}
+        # From the last known month on, also where that lies before the grid: what it showed still closes.
+        before = max(0, months_between(max(ratios), grid[0])) if ratios else 0
+        grid = [*(add_months(grid[0], back - before) for back in range(before)), *grid]
+        draws = replace(
+            draws,
+            noise=np.pad(draws.noise, ((before, 0), (0, 0))),
+            control=np.pad(draws.control, ((before, 0), (0, 0)), constant_values=1.0),
+        )
         freezes = [
             (one, self.factors[one.left] if one.left else np.zeros(self.paths))
             for one in scenario.freezes
             if one.origin == origin
         ]
-        freeze = None
-        if freezes:
-            delay = regimes[0].delay_months if regimes else draws.half_life_months
+        flow = grade_flow(
+            ratios,
+            grid,
+            draws,
+            licensed_groups(regimes, grid, self.known_on),
+            freezes=freezes,
             # What would arrive in the first projected month is being shipped now, and is held already.
-            freeze = freeze_gap(freezes, WARM_UP_MONTHS, len(self.grid), delay)
-        return grade_flow(
-            ratios, export_grid, draws, groups, monthly_noise=MONTHLY_NOISE, freeze=freeze
+            first=before + WARM_UP_MONTHS,
         )
+        return GradeFlow(*(one[before:] for one in (flow.controlled, flow.free, flow.mixed)))
 
     def _shares_of(
         self,
@@ -537,7 +561,7 @@ class _Base:
         balance only mirror the others: they have none.
         """
         share = shortfall.sum(axis=0) / np.maximum(demand.sum(axis=0), np.finfo(float).tiny)
-        ranked = _ranks(share) if np.ptp(share) else None
+        ranked = _ranks(share) if _moves(share) else None
         years = self.months / 12
         totals = [line.monthly_t.sum(axis=0) for line in lines]
         squares = [
@@ -567,7 +591,7 @@ class _Base:
         if not flows:
             return tuple(shares)
         factors = self.inputs.factors
-        words = [LICENCE_LEAD, *(n for r in self._regimes for n in r.factor_names)]
+        words = [*LICENCE_FACTORS, *(n for r in self._regimes for n in r.factor_names)]
         titles = "; ".join(one.title for one in self._exports) or "no exports are known"
         licences = ComponentShare(
             name="Kept back by export licences and clearance",
@@ -590,29 +614,36 @@ class _Base:
         ]
 
     def _identity(self, scenario: Scenario) -> str:
-        inputs = self.inputs
-        used = sorted(_factor_names(self.market, [scenario], inputs))
+        """A name for the content: all that moves a figure or a word of the projection, and nothing else."""
+        inputs, market = self.inputs, self.market
+        used = sorted(factors_drawn(market, [scenario], inputs))
+        projects = [inputs.projects[name] for name in market.projects]
+        known = [one for one in projects if one.known_on <= self.known_on]
+        is_overdue = any(not produces(one) and one.starts_on < self.known_on for one in known)
+        licensing = [one.regime for _, drawn in self.arrivals.values() for one in drawn]
         content = {
             "version": MODEL_VERSION,
-            "market": asdict(self.market),
+            "market": asdict(market),
             "scenario": asdict(scenario),
-            "forecasts": {s: inputs.forecasts[s].forecast_id for s in self.market.series},
+            "forecasts": {s: inputs.forecasts[s].forecast_id for s in market.series},
+            "units": {s: inputs.units[s] for s in market.series},
             "exports": {
-                one.series: [(p.period.isoformat(), p.value) for p in one.points]
+                one.series: [
+                    (p.period.isoformat(), p.value, p.source_id, p.confidence) for p in one.points
+                ]
                 for one in self._exports
             },
             "factors": [asdict(inputs.factors[name]) for name in used],
-            "projects": [
-                asdict(inputs.projects[name])
-                for name in self.market.projects
-                if inputs.projects[name].known_on <= self.known_on
-            ],
+            "projects": [asdict(replace(one, note="")) for one in known],
+            # An overdue plant is expected from today on.
+            "today": self.known_on.isoformat() if is_overdue else "",
             "regimes": [
-                (asdict(one), spans_in_force(one, self.grid, self.known_on))
+                (one.regime, one.title, one.origin, one.factor_names, one.spans(self.known_on))
                 for one in self._regimes
             ],
+            "frozen": frozen_grades(licensing, self.known_on) if scenario.freezes else (),
             "governance": {name: asdict(one) for name, one in inputs.governance.items()},
-            "measured": [asdict(one) for one in inputs.measured.get(self.market.importer, ())],
+            "measured": [asdict(one) for one in inputs.measured.get(market.importer, ())],
             "first": self.grid[0].isoformat(),
             "size": (self.months, self.paths, self.seed),
         }
@@ -634,23 +665,6 @@ def _orderable(market: Market) -> frozenset[str]:
     return frozenset(closing or [one.name for one in supply if licensed_by(one)])
 
 
-def _factor_names(market: Market, scenarios: Sequence[Scenario], inputs: Inputs) -> set[str]:
-    """Every factor that a market under these scenarios is drawn from."""
-    names = {LICENCE_LEAD, NEW_CONTROL, CONTROL_FLOW, FREE_DELAY}
-    names.update(name for component in market.components for name in component.factor_names)
-    names.update(name for scenario in scenarios for name in scenario.factor_names)
-    origins = {licensed_by(component) for component in market.components}
-    names.update(n for one in inputs.regimes if one.origin in origins for n in one.factor_names)
-    if market.stock_weeks:
-        names.update({market.stock_weeks, REBUILD})
-    if market.projects:
-        statuses = {inputs.projects[n].status for n in market.projects if n in inputs.projects}
-        names.update({SLIP, RAMP, *(CHANCES[one] for one in statuses if one in CHANCES)})
-    if any(component.series or component.project for component in market.components):
-        names.update({SHOCK_SUPPLY, SHOCK_DEMAND})
-    return names
-
-
 def _require(market: Market, names: Iterable[str], inputs: Inputs) -> None:
     """Everything a market needs is there; raises CannotProjectError naming market and what is missing."""
     for series in market.series:
@@ -662,6 +676,20 @@ def _require(market: Market, names: Iterable[str], inputs: Inputs) -> None:
             message = (
                 f"{market.market}: {series}: its forecast rests on figures of "
                 f"{inputs.forecasts[series].vintage:%Y-%m-%d}, later than {inputs.known_at:%Y-%m-%d}"
+            )
+            raise CannotProjectError(message)
+    for origin, exports in inputs.exports.items():
+        late = [point for point in exports.points if point.known_at > inputs.known_at]
+        if late:
+            message = (
+                f"{market.market}: {exports.series} (exports of {origin}): {late[0].period:%B %Y} was known on "
+                f"{late[0].known_at:%Y-%m-%d}, later than {inputs.known_at:%Y-%m-%d}"
+            )
+            raise CannotProjectError(message)
+        if exports.frequency != "month":
+            message = (
+                f"{market.market}: {exports.series} (exports of {origin}): is by {exports.frequency}; "
+                "licensed exports must be monthly"
             )
             raise CannotProjectError(message)
     for name in sorted(names):
@@ -767,9 +795,14 @@ def _interval(values: Floats) -> Interval:
 
 
 def _rank_correlation(values: Floats, ranked: Floats | None) -> float:
-    if ranked is None or np.ptp(values) == 0:
+    if ranked is None or not _moves(values):
         return 0.0
     return float(np.corrcoef(_ranks(values), ranked)[0, 1])
+
+
+def _moves(values: Floats) -> bool:
+    """Whether values differ by more than what adding up leaves."""
+    return bool(np.ptp(values) > _ROUNDING * np.abs(values).max(initial=0.0))
 
 
 def _ranks(values: Floats) -> Floats:

@@ -1,16 +1,17 @@
 """Checks of markets, projects, licence regimes and scenarios: what can't be computed is refused by name."""
 
 import difflib
+import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
-from itertools import combinations
 from typing import NoReturn, TypeVar
 
 from forecasting.market.chemistry import ELEMENT_NAMES
 from forecasting.market.common import COMMON_FACTORS
 from forecasting.market.definitions import (
     CONFIDENCE_ORDER,
+    NOT_YET_PRODUCING,
     STATUSES,
     Component,
     DemandChange,
@@ -44,8 +45,6 @@ SIDES = ("supply", "demand")
 CHANNELS = ("direct", "embedded")
 GRADES = ("mixed", "controlled", "free")
 FREQUENCIES = ("day", "week", "month", "year")
-STILL_TO_COME = ("construction", "planned")
-"""Statuses of plants that may slip."""
 
 _ROUNDING = 1e-9
 _WHOLE = 1e-3
@@ -204,12 +203,12 @@ def check_regimes(regimes: Sequence[LicenceRegime], factors: Mapping[str, Factor
         if regime.regime in names:
             _refuse(f"regime {regime.regime}", "regime", "the name is used twice")
         names.add(regime.regime)
-    for first, second in combinations(regimes, 2):
+    for first, second in itertools.combinations(regimes, 2):
         shared = sorted({*first.elements} & {*second.elements})
         if first.origin != second.origin or not shared:
             continue
-        for start, end in _spans(first):
-            for other_start, other_end in _spans(second):
+        for start, end in itertools.chain(*first.spans()):
+            for other_start, other_end in itertools.chain(*second.spans()):
                 if start < other_end and other_start < end:
                     problem = (
                         f"overlaps {first.regime} from {max(start, other_start)} on: both hold for "
@@ -255,7 +254,7 @@ def check_scenario(
         _check_slip(place, slip, components, projects)
     for plant in scenario.plants:
         _check_plant(place, plant, markets, factors)
-    for first, second in combinations(scenario.plants, 2):
+    for first, second in itertools.combinations(scenario.plants, 2):
         if (first.market, first.name) == (second.market, second.name):
             problem = f"market {second.market} gets two plants of this name; use another"
             _refuse(f"{place}: plant {second.name!r}", "name", problem)
@@ -503,16 +502,6 @@ def _check_regime_days(place: str, regime: LicenceRegime) -> None:
         _refuse(place, "resumes", problem)
 
 
-def _spans(regime: LicenceRegime) -> list[tuple[date, date]]:
-    """When a regime is in force or may be: from its first day to the day before the second."""
-    end = regime.ends_on or date.max
-    if regime.suspended_on is None:
-        return [(regime.starts_on, end)]
-    back = regime.suspended_until or date.max
-    spans = [(regime.starts_on, regime.suspended_on), (max(back, regime.starts_on), end)]
-    return [(first, last) for first, last in spans if first < last]
-
-
 # --- changes of a scenario
 
 
@@ -572,7 +561,7 @@ def _check_slip(
     if slip.months < 1:
         _refuse(place, "months", f"{slip.months}; it must be 1 or more")
     counted = {c.project: projects[c.project] for c in components if c.project in projects}
-    coming = {name: one for name, one in counted.items() if one.status in STILL_TO_COME}
+    coming = {name: one for name, one in counted.items() if one.status in NOT_YET_PRODUCING}
     if not coming:
         _refuse(place, "projects", "no market counts on a plant that is still to come")
     for name in slip.projects:

@@ -13,6 +13,8 @@ WEAK = frozenset({"low", "background"})
 STATUSES = ("operating", "ramping", "construction", "planned")
 """How far a project is: what produces doesn't slip; what is built or planned may slip, or never come."""
 
+NOT_YET_PRODUCING = ("construction", "planned")
+
 
 class MarketDefinitionError(Exception):
     """A market, project, regime or scenario can't be computed; its name and the field are in the text."""
@@ -93,6 +95,26 @@ class LicenceRegime:
         return tuple(
             name for name in (self.covers, self.granted, self.lead_days, self.resumes) if name
         )
+
+    def spans(
+        self, known_at: date | None = None
+    ) -> tuple[tuple[tuple[date, date], ...], tuple[tuple[date, date], ...]]:
+        """When it is in force, each from its first day to the day before the second, as known at a day.
+
+        Two kinds: spans that hold for certain, and those that hold if it comes back after a suspension.
+        Without a day, as written.
+        """
+        if known_at is not None and self.known_on > known_at:
+            return (), ()
+        end = self.ends_on or date.max
+        is_suspended = self.suspended_on is not None and (
+            known_at is None
+            or (self.suspension_known_on is not None and self.suspension_known_on <= known_at)
+        )
+        if not is_suspended or self.suspended_on is None:
+            return _real((self.starts_on, end)), ()
+        back = max(self.suspended_until or date.max, self.starts_on)
+        return _real((self.starts_on, min(self.suspended_on, end))), _real((back, end))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +273,10 @@ class Scenario:
     def is_empty(self) -> bool:
         """Whether it changes nothing."""
         return not (self.freezes or self.supply or self.slips or self.plants or self.demand)
+
+
+def _real(span: tuple[date, date]) -> tuple[tuple[date, date], ...]:
+    return (span,) if span[0] < span[1] else ()
 
 
 def composed(scenario: Scenario, known: Mapping[str, Scenario]) -> Scenario:

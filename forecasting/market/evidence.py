@@ -1,12 +1,21 @@
 """What a balance rests on: its inputs, and in words its sources, confidence, notes and the trace of each number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from forecasting.market.common import REBUILD
+from forecasting.market.common import (
+    CHANCES,
+    LICENCE_FACTORS,
+    RAMP,
+    REBUILD,
+    SHOCK_DEMAND,
+    SHOCK_SUPPLY,
+    SLIP,
+)
 from forecasting.market.definitions import (
     CONFIDENCE_ORDER,
+    NOT_YET_PRODUCING,
     WEAK,
     Component,
     Factor,
@@ -16,9 +25,8 @@ from forecasting.market.definitions import (
     Project,
     Scenario,
 )
-from forecasting.market.flow import months_between, normal_level, spans_in_force
+from forecasting.market.flow import months_between, normal_level
 from forecasting.market.indicators import GovernanceScore
-from forecasting.market.ramp import NOT_YET_PRODUCING
 from forecasting.results import Indicator, Interval, ObservedSeries, SeriesForecast, TraceStep
 
 USUAL_UNKNOWN_MONTHS = 3
@@ -70,6 +78,37 @@ def licensed_by(component: Component) -> str:
     return component.licences_of or component.origin
 
 
+def factors_drawn(market: Market, scenarios: Sequence[Scenario], inputs: Inputs) -> frozenset[str]:
+    """Every factor that a market under these scenarios is drawn from, as known at the moment."""
+    names = {name for component in market.components for name in component.factor_names}
+    names.update(name for scenario in scenarios for name in scenario.factor_names)
+    origins = {licensed_by(component) for component in market.components} - {""}
+    licensing = [one for one in inputs.regimes if one.origin in origins]
+    if licensing or origins & set(inputs.exports):
+        names.update(LICENCE_FACTORS)
+    known_on = inputs.known_at.date()
+    is_frozen = any(scenario.freezes for scenario in scenarios)
+    for one in licensing:
+        # A freeze has grades to concern before their regime is known.
+        if one.known_on <= known_on or is_frozen:
+            names.update(one.factor_names)
+    if market.stock_weeks:
+        names.update({market.stock_weeks, REBUILD})
+    for name in market.projects:
+        if name in inputs.projects:
+            names.update(_plant_factors(inputs.projects[name]))
+    if any(component.series or component.project for component in market.components):
+        names.update({SHOCK_SUPPLY, SHOCK_DEMAND})
+    return frozenset(names)
+
+
+def _plant_factors(project: Project) -> tuple[str, ...]:
+    """What a plant's output rests on beside its capacity and start."""
+    if produces(project):
+        return (RAMP,)
+    return (CHANCES[project.status], SLIP, RAMP)
+
+
 def sources_of(market: Market, component: Component, inputs: Inputs) -> tuple[str, ...]:
     """What a line rests on, its activity first, each source once."""
     named = [inputs.factors[name].source for name in _factors_of(market, component)]
@@ -103,6 +142,10 @@ def _factors_of(market: Market, component: Component) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*component.factor_names, *shares]))
 
 
+def _weakest(words: Iterable[str]) -> str:
+    return max(words, key=CONFIDENCE_ORDER.index, default="high")
+
+
 def _filled(component: Component) -> str:
     """What a line that closes the balance amounts to, in words."""
     if component.side == "supply":
@@ -111,13 +154,16 @@ def _filled(component: Component) -> str:
 
 
 def confidence_of(market: Market, component: Component, inputs: Inputs) -> str:
-    """The weakest confidence word among what a line rests on."""
-    words = [inputs.factors[name].confidence for name in _factors_of(market, component)]
+    """The weakest confidence word among what a line rests on; a forecast is derived, whatever it saw."""
+    names = list(_factors_of(market, component))
+    words = []
     if component.project:
-        words.append(inputs.projects[component.project].confidence)
-    if component.balance:
+        project = inputs.projects[component.project]
+        names += _plant_factors(project)
+        words.append(project.confidence)
+    if component.balance or component.series:
         words.append("derived")
-    return max(words, key=CONFIDENCE_ORDER.index, default="high")
+    return _weakest([*words, *(inputs.factors[name].confidence for name in names)])
 
 
 def notes_of(
@@ -126,14 +172,13 @@ def notes_of(
     inputs: Inputs,
     exports: Sequence[ObservedSeries],
     regimes: Sequence[LicenceRegime],
-    grid: Sequence[date],
     base_year: int,
 ) -> tuple[str, ...]:
     """Assumptions and weak evidence a reader must know, what moves the projection first."""
     known_on = inputs.known_at.date()
     notes = [note for observed in exports for note in _export_notes(observed, known_on)]
     for regime in regimes:
-        _, uncertain = spans_in_force(regime, grid, known_on)
+        _, uncertain = regime.spans(known_on)
         if uncertain and regime.suspended_until and regime.resumes:
             chance = inputs.factors[regime.resumes].central
             notes.append(
@@ -156,9 +201,7 @@ def notes_of(
     unknown = [one.title for one in plants if one not in known]
     if unknown:
         notes.append(f"Not known at that time, and left out: {_listed(unknown)}.")
-    used = {name for component in market.components for name in component.factor_names}
-    used |= {name for regime in regimes for name in regime.factor_names}
-    used |= {*scenario.factor_names, *([market.stock_weeks, REBUILD] if market.stock_weeks else [])}
+    used = factors_drawn(market, [scenario], inputs)
     weak = [name for name in used if inputs.factors[name].confidence in WEAK]
     if weak:
         notes.append(
@@ -303,7 +346,11 @@ def _activity_steps(component: Component, inputs: Inputs) -> list[TraceStep]:
                 plant.confidence,
                 None,
                 f"{note}; known on {plant.known_on}",
-            )
+            ),
+            *(
+                _factor_step(component, "plant", inputs.factors[name])
+                for name in _plant_factors(plant)
+            ),
         ]
     if component.level:
         return [_factor_step(component, "level", inputs.factors[component.level])]
@@ -334,6 +381,13 @@ def _licence_steps(
     steps = []
     if component.exported:
         steps.append(_factor_step(component, "licence", inputs.factors[component.exported]))
+    is_licensed = bool(origin) and (
+        origin in inputs.exports or any(one.origin == origin for one in inputs.regimes)
+    )
+    if is_licensed:
+        steps += [
+            _factor_step(component, "licence", inputs.factors[name]) for name in LICENCE_FACTORS
+        ]
     observed = inputs.exports.get(origin)
     if observed is not None and observed.points:
         newest = observed.points[-1]

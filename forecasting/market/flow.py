@@ -35,6 +35,7 @@ class FlowDraws:
     control_probability: Floats  # (paths,)
     control_flow: Floats  # (paths,) what a new control leaves, share of normal
     free_delay: Floats  # (paths,) share of the licensed grades' delay that free ones take on
+    monthly_noise: Floats  # (paths,) deviation of undisturbed log changes from month to month
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -54,11 +55,20 @@ class RegimeDraws:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Gap:
+    """What one span of a regime keeps back of the grades it covers."""
+
+    begins: float  # months from the grid's first day
+    lacking: Floats  # (months, paths) share, 0 to 1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class LicensedGroup:
     """A share of an origin's exports under one regime."""
 
     covers: Floats  # (paths,)
-    lacking: Floats  # (months, paths) what the regime keeps back of it, 0 to 1
+    gaps: tuple[Gap, ...]
+    delay_months: Floats  # (paths,) half of the shipments have their licence by then
     is_frozen: bool  # whether a freeze of licences concerns it
 
 
@@ -146,64 +156,51 @@ def _span(since: Floats) -> tuple[int, int]:
     return (int(moving[0]), int(moving[-1]) + 1) if len(moving) else (0, 0)
 
 
-def spans_in_force(
-    regime: LicenceRegime, grid: Sequence[date], known_at: date
-) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """When a regime is in force as known at a day, in months from the grid's first day.
-
-    Two lists: spans that hold for certain, and those that hold only if it comes back after a suspension.
-    """
-    if regime.known_on > known_at:
-        return [], []
-    start, end = _offset(grid[0], regime.starts_on), _offset(grid[0], regime.ends_on)
-    is_suspended = (
-        regime.suspended_on is not None
-        and regime.suspension_known_on is not None
-        and regime.suspension_known_on <= known_at
-    )
-    if not is_suspended:
-        return [(start, end)], []
-    pause = _offset(grid[0], regime.suspended_on)
-    certain = [(start, min(pause, end))] if start < pause else []
-    back = _offset(grid[0], regime.suspended_until)
-    return certain, [(back, end)] if back < end else []
-
-
-def _offset(origin: date, day: date | None) -> float:
-    """Months from the first of a month to a day; never, when there is none."""
-    if day is None:
-        return float("inf")
-    return months_between(origin, day) + (day.day - 1) / DAYS_PER_MONTH
-
-
 def licensed_groups(
     regimes: Sequence[RegimeDraws], grid: Sequence[date], known_at: date
 ) -> tuple[LicensedGroup, ...]:
-    """The shares of an origin's exports that its regimes cover, with what each keeps back of its own.
-
-    Shares that exceed 1 together are scaled down. A freeze concerns the grades that need a licence when
-    it begins; before any regime is known, those of the earliest one.
-    """
+    """The shares of an origin's exports that its regimes cover, with what each keeps back of its own."""
     if not regimes:
         return ()
-    whole = np.maximum(1.0, np.sum([one.covers for one in regimes], axis=0))
-    in_force = [one for one in regimes if _holds(one.regime, grid, known_at)]
-    frozen = in_force or [min(regimes, key=lambda one: one.regime.starts_on)]
+    frozen = frozen_grades([one.regime for one in regimes], known_at)
     groups = []
     for one in regimes:
-        certain, uncertain = spans_in_force(one.regime, grid, known_at)
-        lacking = withheld(grid, certain, one.delay_months)
-        if uncertain and one.resumes.any():
-            lacking += withheld(grid, uncertain, one.delay_months) * one.resumes
-        groups.append(LicensedGroup(one.covers / whole, lacking, one in frozen))
+        certain, uncertain = one.regime.spans(known_at)
+        gaps = [_gap(span, grid, one.delay_months) for span in certain]
+        if one.resumes.any():
+            back = [_gap(span, grid, one.delay_months) for span in uncertain]
+            gaps += [Gap(gap.begins, gap.lacking * one.resumes) for gap in back]
+        groups.append(
+            LicensedGroup(one.covers, tuple(gaps), one.delay_months, one.regime.regime in frozen)
+        )
     return tuple(groups)
 
 
-def _holds(regime: LicenceRegime, grid: Sequence[date], known_at: date) -> bool:
+def frozen_grades(regimes: Sequence[LicenceRegime], known_at: date) -> tuple[str, ...]:
+    """The regimes whose grades a freeze of licences concerns, by name, as known at a day.
+
+    Those whose grades need a licence then; before any regime holds, the earliest one.
+    """
+    holding = [one.regime for one in regimes if _holds(one, known_at)]
+    earliest = [min(regimes, key=lambda one: one.starts_on).regime] if regimes else []
+    return tuple(holding or earliest)
+
+
+def _holds(regime: LicenceRegime, known_at: date) -> bool:
     """Whether a regime is in force, for certain, at the day."""
-    now = _offset(grid[0], known_at)
-    certain, _ = spans_in_force(regime, grid, known_at)
-    return any(start <= now < end for start, end in certain)
+    return any(start <= known_at < end for start, end in regime.spans(known_at)[0])
+
+
+def _gap(span: tuple[date, date], grid: Sequence[date], delay_months: Floats) -> Gap:
+    start, end = (_offset(grid[0], day) for day in span)
+    return Gap(start, withheld(grid, [(start, end)], delay_months))
+
+
+def _offset(origin: date, day: date) -> float:
+    """Months from the first of a month to a day; never, for the last day there is."""
+    if day == date.max:
+        return float("inf")
+    return months_between(origin, day) + (day.day - 1) / DAYS_PER_MONTH
 
 
 def freeze_gap(
@@ -230,34 +227,34 @@ def grade_flow(
     draws: FlowDraws,
     groups: Sequence[LicensedGroup],
     *,
-    monthly_noise: float,
-    freeze: Floats | None = None,
+    freezes: Sequence[tuple[LicenceFreeze, Floats]] = (),
+    first: int = 0,
 ) -> GradeFlow:
     """Exports on `grid` as a share of normal by grade; `groups` are its `licensed_groups`, `ratios` what was seen.
 
     A known month is met exactly: where less came out than the regimes explain, every grade had less, and
     the missing part closes with the path's half-life; where more came out, licences are quicker than
-    thought, and stay so. After the last known month the noise of customs clearance fades as quickly as a
-    gap, and new controls arrive at their base rate. `freeze` (months, paths) overlays a scenario. Without
-    any group a freeze concerns all grades: nothing says which ones would need a licence.
+    thought, and stay so in the spans that had begun by then. After the last known month the noise of
+    customs clearance fades as quickly as a gap, and new controls arrive at their base rate. `freezes`
+    overlay a scenario from the row `first` on. Without any group a freeze concerns all grades: nothing
+    says which ones would need a licence.
     """
-    if freeze is not None and not groups:
-        groups = [LicensedGroup(np.ones(freeze.shape[1]), np.zeros_like(freeze), is_frozen=True)]
     shape = (len(grid), len(draws.half_life_months))
-    unfrozen = _held_back(groups, draws.free_delay, shape)
-    decay = 0.5 ** (1 / draws.half_life_months)
+    if freezes and not groups:
+        groups = [LicensedGroup(np.ones(shape[1]), (), draws.half_life_months, is_frozen=True)]
     last_known = max((month for month in ratios if month <= grid[-1]), default=None)
+    seen_until = months_between(grid[0], last_known) + 1 if last_known is not None else 0
+    plain = [_lacking(group, shape) for group in groups]
+    unfrozen = _held_back(groups, plain, draws.free_delay, shape).mixed
+    decay = 0.5 ** (1 / draws.half_life_months)
     disturbance = np.zeros(shape)  # log share of what the regimes let out
-    speed = np.ones(shape)  # of the regimes' gap, what is still there
+    speed = np.ones(shape)  # of the gaps that had begun when it was last seen, what is still there
     missing = np.zeros(shape[1])
     slowness = np.ones(shape[1])
     noise = np.zeros(shape[1])
-    if last_known is not None and last_known < grid[0]:
-        unseen = months_between(last_known, grid[0]) - 1
-        missing = np.log(max(ratios[last_known], LEAST)) * decay**unseen
     for row, month in enumerate(grid):
         if month in ratios:
-            expected = 1 - unfrozen.mixed[row]
+            expected = 1 - unfrozen[row]
             seen = max(ratios[month], LEAST)
             missing = np.minimum(0.0, np.log(seen / expected))
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -268,37 +265,51 @@ def grade_flow(
             continue
         missing = missing * decay
         if last_known is None or month > last_known:
-            noise = noise * decay + monthly_noise * draws.noise[row]
+            noise = noise * decay + draws.monthly_noise * draws.noise[row]
             hit = draws.control[row] < draws.control_probability
             missing = np.where(hit, np.minimum(missing, np.log(draws.control_flow)), missing)
         disturbance[row] = np.minimum(0.0, missing) + np.minimum(0.0, noise)
         speed[row] = slowness
+    own = []
+    for group in groups:
+        lacking = _lacking(group, shape, speed, seen_until)
+        if group.is_frozen and freezes:
+            frozen = freeze_gap(freezes, first, shape[0], group.delay_months)
+            lacking = np.maximum(lacking, frozen)
+        own.append(lacking)
     through = np.exp(disturbance)
-    held = _held_back(groups, draws.free_delay, shape, speed, freeze)
+    held = _held_back(groups, own, draws.free_delay, shape)
     return GradeFlow(*(through * (1 - one) for one in (held.controlled, held.free, held.mixed)))
+
+
+def _lacking(
+    group: LicensedGroup, shape: tuple[int, int], speed: Floats | None = None, seen_until: int = 0
+) -> Floats:
+    """What a group lacks of its own; `speed` counts for gaps that had begun before the row `seen_until`."""
+    lacking = np.zeros(shape)
+    for gap in group.gaps:
+        if speed is not None and gap.begins < seen_until:
+            lacking += gap.lacking * speed
+        else:
+            lacking += gap.lacking
+    return np.minimum(lacking, 1.0, out=lacking)
 
 
 def _held_back(
     groups: Sequence[LicensedGroup],
+    own: Sequence[Floats],
     free_delay: Floats,
     shape: tuple[int, int],
-    speed: Floats | None = None,
-    freeze: Floats | None = None,
 ) -> GradeFlow:
-    """What licences keep back of each kind of grades, share 0 to 1.
+    """What licences keep back of each kind of grades, share 0 to 1; `own` is what each group lacks.
 
     Controlled grades lack what the strictest regime keeps back. Grades that need no licence, or none at
-    the time, lack their part of that: they wait at the same counter.
+    the time, lack their part of that: they wait at the same counter. Regimes that together cover more
+    than there is keep back no more than the strictest one of all.
     """
-    own = []
-    for group in groups:
-        lacking = group.lacking if speed is None else group.lacking * speed
-        if freeze is not None and group.is_frozen:
-            lacking = np.maximum(lacking, freeze)
-        own.append(lacking)
     controlled = np.maximum.reduce(own) if own else np.zeros(shape)
     free = free_delay * controlled
     mixed = free.copy()
     for group, lacking in zip(groups, own, strict=True):
         mixed += group.covers * np.maximum(0.0, lacking - free)
-    return GradeFlow(controlled, free, mixed)
+    return GradeFlow(controlled, free, np.minimum(mixed, controlled))

@@ -8,7 +8,12 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 
-from forecasting.market.definitions import STATUSES, MarketDefinitionError, Project
+from forecasting.market.definitions import (
+    NOT_YET_PRODUCING,
+    STATUSES,
+    MarketDefinitionError,
+    Project,
+)
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -20,8 +25,6 @@ STEEPNESS = 6.0
 
 An assumption: the precedent in the data (Mountain Pass separation: 1,294 t in 2024, its first full year, of a
 nameplate of about 6,075 t) shows a slow first year and no more of the shape."""
-
-NOT_YET_PRODUCING = frozenset({"construction", "planned"})
 
 
 def ramp_share(months_since_start: npt.ArrayLike, ramp_months: npt.ArrayLike) -> Floats:

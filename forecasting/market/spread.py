@@ -1,5 +1,6 @@
 """Activity on a monthly grid: yearly totals spread smoothly, days and weeks summed, every total kept."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from functools import lru_cache
@@ -14,6 +15,8 @@ from forecasting.results import SeriesForecast
 Floats = npt.NDArray[np.float64]
 
 _DAYS = {"day": 1, "week": 7}
+_QUIET_DAYS = {"day": 4, "week": 0}
+"""Days without a figure that are no gap: a long weekend."""
 
 
 @lru_cache(maxsize=16)
@@ -50,9 +53,17 @@ def spread_years(totals: Floats) -> Floats:
 def monthly_activity(forecast: SeriesForecast, grid: Sequence[date]) -> Floats:
     """What a series amounts to in each month of the grid, shape (months, sample paths), in its unit a month.
 
-    Known periods are taken as they are, later ones from the forecast's sample paths. Raises
-    CannotProjectError when the grid reaches further back or ahead than the series does.
+    Known periods are taken as they are, later ones from the forecast's sample paths. What is below zero
+    (more wind power retired than added) needs nothing and counts as zero. Raises CannotProjectError when
+    the grid reaches further back or ahead than the series does, has gaps, or isn't by calendar year.
     """
+    return np.maximum(0.0, _by_month(forecast, grid))
+
+
+def _by_month(forecast: SeriesForecast, grid: Sequence[date]) -> Floats:
+    if not np.isfinite(forecast.paths).all():
+        message = f"{forecast.series}: its forecast holds a figure that is no finite number"
+        raise CannotProjectError(message)
     if forecast.frequency == "year":
         first = grid[0].year
         totals = yearly_totals(forecast, range(first, grid[-1].year + 1))
@@ -75,6 +86,13 @@ def monthly_activity(forecast: SeriesForecast, grid: Sequence[date]) -> Floats:
 def yearly_totals(forecast: SeriesForecast, years: Sequence[int]) -> Floats:
     """A series' totals of the years, shape (years, sample paths); raises CannotProjectError for one it doesn't know."""
     if forecast.frequency == "year":
+        odd = next((period for period in forecast.periods if period.month != 1), None)
+        if odd is not None:
+            message = (
+                f"{forecast.series}: its years begin in {odd:%B}; only calendar years can be spread over "
+                "months"
+            )
+            raise CannotProjectError(message)
         known, ahead = _known_and_ahead(forecast)
         rows = [known.get(date(year, 1, 1), ahead.get(date(year, 1, 1))) for year in years]
         gaps = [year for year, row in zip(years, rows, strict=True) if row is None]
@@ -122,7 +140,23 @@ def _summed(
     """Days added up by month; a week that lies in two months counts in each by its days."""
     length = _DAYS[forecast.frequency]
     periods = sorted({*known, *ahead})
-    _require_span(forecast, grid, periods[0], periods[-1] + timedelta(days=length - 1))
+    ends = add_months(grid[-1], 1) - timedelta(days=1)
+    inside = [one for one in periods if grid[0] - timedelta(days=length) < one <= ends]
+    reach = [grid[0] - timedelta(days=length), *inside, ends + timedelta(days=1)]
+    gap = next(
+        (
+            (first, second)
+            for first, second in itertools.pairwise(reach)
+            if (second - first).days > length + _QUIET_DAYS[forecast.frequency]
+        ),
+        None,
+    )
+    if gap is not None:
+        message = (
+            f"{forecast.series}: the market needs {grid[0]} to {ends}, and nothing is known or forecast "
+            f"between {gap[0]} and {gap[1]}"
+        )
+        raise CannotProjectError(message)
     monthly = np.zeros((len(grid), len(forecast.paths)))
     place = {month: row for row, month in enumerate(grid)}
     for period in periods:

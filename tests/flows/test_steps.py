@@ -775,6 +775,30 @@ def test_a_market_without_data_is_refused_with_series_and_component_and_the_othe
     assert any(line.startswith("india-ndfeb: no projection: ") for line in report.lines())
 
 
+def test_a_monthly_series_of_a_market_is_forecast_as_far_as_the_market_looks(
+    open_service, tmp_path
+):
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "catalog.toml").write_text(
+        '[series.cars_monthly]\ntitle = "Cars"\nunit = "vehicles"\nfrequency = "month"\n'
+        'kind = "reference"\nsource = "reference"\n'
+    )
+    (config / "markets.toml").write_text(
+        '[monthly]\ntitle = "Monthly"\nproduct = "magnets"\n'
+        '[[monthly.supply]]\nname = "Imports"\nbalance = true\norigin = "China"\n'
+        '[[monthly.demand]]\nname = "Cars"\nseries = "cars_monthly"\nfactors = ["kg_per_bev_car"]\n'
+    )
+    service = open_service(tmp_path, LODESTONE_CONFIG_DIR=str(config), LODESTONE_MARKET_MONTHS="24")
+    at = steps.moment(service, JUNE, live=False)
+    horizons = {
+        name: steps._forecast_task(service, name, at).horizon
+        for name in ("cars_monthly", "nd_oxide", "mine_output_world")
+    }
+    # Two years, and the months by which its newest figure may be late.
+    assert horizons == {"cars_monthly": 30, "nd_oxide": 12, "mine_output_world": 8}
+
+
 def test_the_longest_outlook_reaches_five_years(open_service, tmp_path):
     service = open_service(tmp_path, LODESTONE_MARKET_MONTHS="60")
     at = steps.moment(service, JUNE, live=False)

@@ -22,6 +22,7 @@ from forecasting.market.definitions import (
     SupplyChange,
 )
 from forecasting.market.evidence import Inputs
+from forecasting.market.flow import add_months
 from forecasting.results import (
     MarketProjection,
     ObservedPoint,
@@ -51,6 +52,7 @@ FIXED = {
         fixed("licence_granted_chance", 1, "share"),
         fixed("dy_tb_share", 0.6, "share"),
         fixed("free_grade_delay", 0.5, "share"),
+        fixed("clearance_noise", 0, "share"),
         fixed("new_control_per_month", 0, "probability/month"),
         fixed("export_flow_in_freeze", 0.25, "share"),
         fixed("china_share", 0.8, "share"),
@@ -120,6 +122,7 @@ REGIME = LicenceRegime(
     source="a test",
     confidence="high",
 )
+REGIME_LATER = {"known_on": date(2025, 3, 21), "starts_on": date(2025, 3, 21)}
 BASE = Scenario("base", "Base case")
 FREEZE = Scenario(
     "freeze", "A freeze", freezes=(LicenceFreeze("China", 6, left="export_flow_in_freeze"),)
@@ -190,12 +193,7 @@ def project(
     return project_market(market, scenarios, quiet, months=12, paths=200, seed=seed)
 
 
-def noise_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forecasting.market.balance.MONTHLY_NOISE", 0.0)
-
-
-def test_without_uncertainty_the_balance_is_the_plain_sum(monkeypatch):
-    noise_free(monkeypatch)
+def test_without_uncertainty_the_balance_is_the_plain_sum():
     base, _ = project()
     # 6 million cars x 2 kg = 12,000 t a year = 1,000 t a month, and imports are ordered to meet it.
     for month in base.months:
@@ -204,8 +202,7 @@ def test_without_uncertainty_the_balance_is_the_plain_sum(monkeypatch):
         assert month.shortfall_t.p90 == pytest.approx(0)
 
 
-def test_a_freeze_takes_three_quarters_of_what_comes_from_china(monkeypatch):
-    noise_free(monkeypatch)
+def test_a_freeze_takes_three_quarters_of_what_comes_from_china():
     _, freeze = project()
     # 80 % x 75 % is missing for six months, and comes back licence by licence.
     shares = [month.shortfall_share.p50 for month in freeze.months]
@@ -213,8 +210,7 @@ def test_a_freeze_takes_three_quarters_of_what_comes_from_china(monkeypatch):
     assert 0.6 > shares[6] > shares[7] > shares[11] > 0
 
 
-def test_stock_is_used_up_before_demand_is_lost(monkeypatch):
-    noise_free(monkeypatch)
+def test_stock_is_used_up_before_demand_is_lost():
     buffered = replace(MARKET, stock_weeks="weeks")
     _, with_stock = project(buffered)
     _, without = project()
@@ -230,8 +226,7 @@ def test_stock_is_used_up_before_demand_is_lost(monkeypatch):
     assert with_stock.months[6].stock_cover_days.p50 == 0
 
 
-def test_stock_is_rebuilt_after_a_shock_and_never_above_its_normal_cover(monkeypatch):
-    noise_free(monkeypatch)
+def test_stock_is_rebuilt_after_a_shock_and_never_above_its_normal_cover():
     short = replace(FREEZE, freezes=(LicenceFreeze("China", 1, 1, left="export_flow_in_freeze"),))
     slow = {"licence_lead_days": fixed("licence_lead_days", 5, "days")}
     (shaken,) = project(replace(MARKET, stock_weeks="weeks"), inputs(**slow), (short,))
@@ -268,8 +263,7 @@ def test_makers_whose_feed_needs_a_licence_order_more_of_it_where_no_import_fill
     assert cover[1] < 10 < cover[11]
 
 
-def test_what_already_happened_has_already_drawn_on_the_stock(monkeypatch):
-    noise_free(monkeypatch)
+def test_what_already_happened_has_already_drawn_on_the_stock():
     buffered = replace(MARKET, stock_weeks="weeks")
     calm, _ = project(buffered)
     shaken, _ = project(buffered, inputs(exports(5000, 5000, 5000, 5000, 2600, 1200)))
@@ -292,6 +286,42 @@ def test_the_same_seed_gives_the_same_result_and_another_one_does_not():
     assert first.demand_t_paths != other.demand_t_paths
 
 
+def test_the_id_follows_everything_that_moves_a_figure():
+    given_ = inputs(regimes=(REGIME,))
+    base, _ = project(WITH_PLANT, given_)
+    others = {
+        "seed": project(WITH_PLANT, given_, seed=2),
+        "regime": project(WITH_PLANT, inputs(regimes=(replace(REGIME, **REGIME_LATER),))),
+        "plant": project(WITH_PLANT, inputs(regimes=(REGIME,), plant=replace(PLANT, capacity=700))),
+        "unit": project(WITH_PLANT, replace(given_, units={"cars": "thousand vehicles"})),
+    }
+    for what, (other, _) in others.items():
+        assert other.projection_id != base.projection_id, what
+    note = inputs(regimes=(REGIME,), plant=replace(PLANT, note="seen on a map"))
+    unknown = inputs(regimes=(REGIME, replace(REGIME, regime="x", known_on=date(2026, 1, 1))))
+    assert project(WITH_PLANT, note)[0].projection_id == base.projection_id
+    assert project(WITH_PLANT, unknown)[0].projection_id == base.projection_id
+    # What a freeze concerns changes on the day on which a regime begins.
+    spring = replace(REGIME, starts_on=date(2025, 3, 25))
+    autumn = replace(REGIME, regime="y", elements=("Ho",), starts_on=date(2025, 3, 25))
+    days = [datetime(2025, 3, day, tzinfo=UTC) for day in (24, 25)]
+    ids = {
+        project(given=replace(inputs(regimes=(spring, autumn)), known_at=day))[1].projection_id
+        for day in days
+    }
+    assert len(ids) == 2
+
+
+def test_an_overdue_plant_gives_each_day_a_name_of_its_own():
+    overdue = inputs(plant=replace(PLANT, starts_on=date(2025, 2, 1)))
+    first, second = (
+        project(WITH_PLANT, replace(overdue, known_at=datetime(2025, 3, day, tzinfo=UTC)))[0]
+        for day in (22, 30)
+    )
+    assert first.projection_id != second.projection_id
+    assert part(first, "Made at home") != part(second, "Made at home")
+
+
 def test_the_id_follows_the_content_and_not_the_hour():
     base, freeze = project()
     later = project(given=replace(inputs(), known_at=datetime(2025, 3, 30, 8, tzinfo=UTC)))[0]
@@ -303,7 +333,7 @@ def test_the_id_follows_the_content_and_not_the_hour():
 def test_weak_evidence_is_named():
     wide = {"kg_per_car": factor("kg_per_car", 1, 2, 4, "kg NdFeB/vehicle", "background")}
     base, _ = project(given=inputs(**wide))
-    assert "1 of its 2 factors are low-confidence or background figures." in base.notes
+    assert "1 of its 9 factors are low-confidence or background figures." in base.notes
     assert next(c for c in base.components if c.name == "Cars").confidence == "background"
 
 
@@ -319,6 +349,7 @@ def test_a_line_that_takes_the_rest_is_as_weak_as_the_shares_beside_it():
 
 def test_the_parts_in_the_uncertainty_add_up_and_name_what_moves_the_shortfall():
     wide = {"kg_per_car": factor("kg_per_car", 1, 2, 4, "kg NdFeB/vehicle")}
+    wide["clearance_noise"] = fixed("clearance_noise", 0.06, "share")
     base, _ = project(given=inputs(exports(5000, 5000, 5000, 5000, 2600, 1200), **wide))
     parts = {c.name: c.variance_share for c in base.components}
     assert sum(parts.values()) == pytest.approx(1)
@@ -326,8 +357,14 @@ def test_the_parts_in_the_uncertainty_add_up_and_name_what_moves_the_shortfall()
     assert max(parts, key=parts.__getitem__) == "Kept back by export licences and clearance"
 
 
-def test_what_licences_keep_back_is_told_in_tonnes(monkeypatch):
-    noise_free(monkeypatch)
+def test_what_rounding_leaves_moves_nothing():
+    wide = {"kg_per_car": factor("kg_per_car", 1, 2, 4, "kg NdFeB/vehicle")}
+    base, _ = project(given=inputs(exports(5000, 5000, 5000, 5000, 2600, 1200), **wide))
+    # The same share of demand is missing on every path, however many cars there are.
+    assert {c.variance_share for c in base.components} == {0.0}
+
+
+def test_what_licences_keep_back_is_told_in_tonnes():
     _, freeze = project()
     lost = next(c for c in freeze.components if c.side == "loss").tonnes_per_year.p50
     assert lost == pytest.approx(sum(m.shortfall_t.p50 for m in freeze.months))
@@ -340,7 +377,7 @@ def test_a_disturbed_month_is_named_first():
     assert not any("normal month" in note for note in calm.notes)
 
 
-def test_months_that_are_not_known_are_named(monkeypatch):
+def test_months_that_are_not_known_are_named():
     late = replace(inputs(), known_at=datetime(2025, 12, 21, tzinfo=UTC))
     base, _ = project(given=late)
     assert (
@@ -348,15 +385,13 @@ def test_months_that_are_not_known_are_named(monkeypatch):
     )
 
 
-def test_without_any_known_export_month_licences_are_taken_as_normal_and_that_is_said(monkeypatch):
-    noise_free(monkeypatch)
+def test_without_any_known_export_month_licences_are_taken_as_normal_and_that_is_said():
     base, _ = project(given=replace(inputs(), exports={"China": exports()}))
     assert base.months[0].supply_t.p50 == pytest.approx(1000)
     assert any("too few months are known" in note for note in base.notes)
 
 
-def test_embedded_demand_is_shown_and_not_balanced(monkeypatch):
-    noise_free(monkeypatch)
+def test_embedded_demand_is_shown_and_not_balanced():
     embedded = Component(
         "In parts", "demand", series="cars", factors=("kg_per_car",), channel="embedded"
     )
@@ -365,8 +400,7 @@ def test_embedded_demand_is_shown_and_not_balanced(monkeypatch):
     assert next(c for c in base.components if c.name == "In parts").side == "memo"
 
 
-def test_imports_grow_with_demand_when_nothing_disturbs_them(monkeypatch):
-    noise_free(monkeypatch)
+def test_imports_grow_with_demand_when_nothing_disturbs_them():
     base, _ = project(given=inputs(forecast=cars(growth=1.3)))
     assert base.months[-1].demand_t.p50 > 1400
     assert base.months[-1].shortfall_share.p90 == pytest.approx(0, abs=1e-9)
@@ -395,11 +429,117 @@ def test_a_triangle_s_quantiles_are_its_own():
     assert _triangle(np.array([0.0, 0.125, 0.5, 1.0]), one) == pytest.approx([0, 6, 12, 24])
 
 
+# --- shares, limits, closing
+
+
+def sharing(*shares: str, rest: bool = False) -> Market:
+    """Imports of a market by shares of what closes it."""
+    imports = [
+        Component(f"Import {i}", "supply", balance=True, share=name)
+        for i, name in enumerate(shares)
+    ]
+    if rest:
+        imports.append(Component("Other imports", "supply", balance=True, rest=True))
+    return replace(MARKET, components=(*imports, MARKET.components[-1]))
+
+
+def test_shares_of_imports_with_ranges_still_close_the_market():
+    wide = {
+        "china_share": factor("china_share", 0.4, 0.6, 0.8, "share"),
+        "half": factor("half", 0.2, 0.4, 0.6, "share"),
+    }
+    base, _ = project(sharing("china_share", "half"), inputs(**wide))
+    assert max(month.shortfall_t.p90 for month in base.months) == pytest.approx(0, abs=1e-9)
+
+
+def test_drawn_shares_above_one_are_scaled_down_and_leave_nothing_to_the_rest():
+    wide = {"china_share": fixed("china_share", 0.8, "share"), "half": fixed("half", 0.6, "share")}
+    base, _ = project(sharing("china_share", "half", rest=True), inputs(**wide))
+    assert sum(part(base, "Other imports").monthly_t) == 0
+    assert base.months[0].supply_t.p50 == pytest.approx(1000)
+
+
+def test_a_limit_of_a_shared_series_is_shared_as_well():
+    cap = {"limit": "cars_per_year", "limit_factors": ("kg_per_car",)}
+    halves = tuple(
+        Component(name, "demand", series="cars", factors=("kg_per_car",), **how, **cap)
+        for name, how in (("Here", {"share": "half"}), ("Elsewhere", {"rest": True}))
+    )
+    market = replace(MARKET, components=(*MARKET.components[:2], *halves))
+    base, _ = project(market, inputs(forecast=cars(growth=3.0)))
+    # 6 million cars at the most, both lines together: 12,000 t a year.
+    assert base.months[-1].demand_t.p50 == pytest.approx(1000)
+
+
+def test_a_demand_that_closes_sees_the_limits_and_the_part_of_growth():
+    limited = Component(
+        "Mine",
+        "supply",
+        level="cars_per_year",
+        factors=("kg_per_car",),
+        limit="oxide_per_year",
+        limit_factors=("magnet_per_oxide",),
+    )
+    market = Market("m", "M", "magnets", (limited, Component("Uses", "demand", balance=True)))
+    (base,) = project(market, scenarios=(BASE,))
+    assert base.months[0].supply_t.p50 == base.months[0].demand_t.p50 == pytest.approx(20)
+
+
+def test_a_market_that_asks_for_nothing_lacks_nothing():
+    later = replace(PLANT, starts_on=date(2030, 1, 1))
+    market = Market(
+        "m",
+        "M",
+        "magnets",
+        (
+            Component("Plant", "supply", project="plant"),
+            Component("Uses", "demand", balance=True),
+        ),
+    )
+    (base,) = project(market, inputs(plant=later), scenarios=(BASE,))
+    assert base.probability_above(0.05, 6) == 0
+    assert base.months[0].shortfall_share.p90 == 0
+
+
+def test_only_what_crosses_the_border_needs_a_licence():
+    exported = replace(MARKET.components[0], exported="half")
+    market = replace(MARKET, components=(exported, *MARKET.components[1:]))
+    _, freeze = project(market)
+    assert freeze.months[2].shortfall_share.p50 == pytest.approx(0.8 * 0.5 * 0.75)
+
+
+def test_a_base_year_is_a_whole_one():
+    months_known = (*((date(2024, m, 1), 5e5) for m in range(1, 13)), (date(2025, 1, 1), 9e5))
+    monthly = replace(
+        cars(),
+        frequency="month",
+        cutoff=date(2025, 1, 1),
+        history=months_known,
+        periods=tuple(add_months(date(2025, 2, 1), i) for i in range(30)),
+        quantiles=((5e5,) * 7,) * 30,
+        paths=((5e5,) * 30,) * 10,
+    )
+    market = Market(
+        "m",
+        "M",
+        "magnets",
+        (
+            Component("Cars", "demand", series="cars", factors=("kg_per_car",)),
+            Component("Level", "supply", level="plant_capacity"),
+            Component("Uses", "demand", balance=True),
+        ),
+    )
+    double = {"plant_capacity": fixed("plant_capacity", 24_000, "t NdFeB/year")}
+    (base,) = project(market, inputs(forecast=monthly, **double), scenarios=(BASE,))
+    # In 2024 the cars took 12,000 of 24,000 t.
+    assert part(base, "Uses").monthly_t[0] == pytest.approx(1000)
+    assert "in 2024, the last year" in " ".join(base.notes)
+
+
 # --- plants
 
 
-def test_a_plant_at_home_replaces_imports_as_it_ramps(monkeypatch):
-    noise_free(monkeypatch)
+def test_a_plant_at_home_replaces_imports_as_it_ramps():
     base, _ = project(WITH_PLANT)
     last = base.months[-1]
     at_home = part(base, "Made at home").monthly_t
@@ -425,8 +565,7 @@ def test_a_plant_gives_no_more_than_its_oxide_allows():
     assert part(base, "Made at home").monthly_t == pytest.approx([120 * 2 / 12] * 12)
 
 
-def test_a_slip_delays_what_does_not_produce_yet_and_buyers_did_not_see_it_coming(monkeypatch):
-    noise_free(monkeypatch)
+def test_a_slip_delays_what_does_not_produce_yet_and_buyers_did_not_see_it_coming():
     slip = Scenario("slip", "A slip", slips=(ProjectSlip(6),))
     base, late = project(WITH_PLANT, scenarios=(BASE, slip))
     assert part(late, "Made at home").monthly_t[6:] == pytest.approx(
@@ -443,8 +582,7 @@ def test_a_slip_delays_what_does_not_produce_yet_and_buyers_did_not_see_it_comin
 # --- scenarios
 
 
-def test_a_supply_change_holds_for_its_months_only(monkeypatch):
-    noise_free(monkeypatch)
+def test_a_supply_change_holds_for_its_months_only():
     cut = Scenario("cut", "A cut", supply=(SupplyChange("China", "half", "magnet", 2, 3),))
     _, cut = project(scenarios=(BASE, cut))
     shares = [month.shortfall_share.p50 for month in cut.months]
@@ -457,8 +595,7 @@ def test_a_supply_change_of_another_stage_changes_nothing():
     assert cut.months == base.months
 
 
-def test_a_rise_of_demand_comes_evenly_and_is_not_ordered_for(monkeypatch):
-    noise_free(monkeypatch)
+def test_a_rise_of_demand_comes_evenly_and_is_not_ordered_for():
     rise = Scenario(
         "rise", "A rise", demand=(DemandChange("more", ("electric vehicles",), 0, over_months=4),)
     )
@@ -468,8 +605,7 @@ def test_a_rise_of_demand_comes_evenly_and_is_not_ordered_for(monkeypatch):
     assert rise.months[4].shortfall_t.p50 == pytest.approx(200)
 
 
-def test_a_new_plant_adds_supply_in_its_market_only(monkeypatch):
-    noise_free(monkeypatch)
+def test_a_new_plant_adds_supply_in_its_market_only():
     plant = NewPlant("Joint venture", "importer", "India", "plant_capacity", "sure", 0, 12)
     helped = replace(FREEZE, scenario="both", plants=(plant,))
     elsewhere = replace(helped, plants=(replace(plant, market="other"),))
@@ -482,10 +618,7 @@ def test_a_new_plant_adds_supply_in_its_market_only(monkeypatch):
     assert other.months == freeze.months
 
 
-def test_a_regime_that_was_announced_yesterday_is_felt_before_any_export_month_shows_it(
-    monkeypatch,
-):
-    noise_free(monkeypatch)
+def test_a_regime_that_was_announced_yesterday_is_felt_before_any_export_month_shows_it():
     calm, _ = project()
     licensed, _ = project(given=inputs(regimes=(REGIME,)))
     assert calm.months[0].shortfall_t.p50 == pytest.approx(0, abs=1e-9)
@@ -494,8 +627,7 @@ def test_a_regime_that_was_announced_yesterday_is_felt_before_any_export_month_s
     assert licensed.months[-1].shortfall_share.p50 < 0.05
 
 
-def test_a_freeze_of_controlled_grades_leaves_the_others_but_for_their_delay(monkeypatch):
-    noise_free(monkeypatch)
+def test_a_freeze_of_controlled_grades_leaves_the_others_but_for_their_delay():
     old = replace(REGIME, known_on=date(2020, 1, 1), starts_on=date(2020, 1, 1))
     freeze = Scenario("freeze", "A freeze", freezes=(LicenceFreeze("China", 6),))
     _, frozen = project(given=inputs(regimes=(old,)), scenarios=(BASE, freeze))
@@ -506,8 +638,7 @@ def test_a_freeze_of_controlled_grades_leaves_the_others_but_for_their_delay(mon
     assert frozen.months[3].shortfall_share.p50 == pytest.approx(0.8 * 0.5, abs=1e-3)
 
 
-def test_a_line_that_needs_no_licence_is_not_held_up(monkeypatch):
-    noise_free(monkeypatch)
+def test_a_line_that_needs_no_licence_is_not_held_up():
     open_door = replace(MARKET.components[0], licences_of="none")
     market = replace(MARKET, components=(open_door, *MARKET.components[1:]))
     base, freeze = project(market, inputs(exports(5000, 5000, 5000, 5000, 5000, 1000)))
@@ -585,8 +716,7 @@ def test_the_lines_add_up_to_supply_and_demand(share, kg, newest, seed):
         assert [m.expected_shortfall_t for m in one.months] == pytest.approx(list(lost), abs=1e-6)
 
 
-def test_without_uncertainty_every_path_is_the_sum_by_hand(monkeypatch):
-    noise_free(monkeypatch)
+def test_without_uncertainty_every_path_is_the_sum_by_hand():
     market = replace(
         WITH_PLANT,
         components=(
@@ -600,7 +730,9 @@ def test_without_uncertainty_every_path_is_the_sum_by_hand(monkeypatch):
     old = replace(PLANT, starts_on=date(2015, 1, 1), status="operating")
     (base,) = project(market, inputs(plant=old), scenarios=(BASE,))
     for i, month in enumerate(base.months):
-        demand = 1000 * 1.1 ** ((9 + i) / 12)  # from July 2024 to April 2025 and on
+        demand = 1000 * 1.1 ** (
+            (9.5 + i) / 12
+        )  # from the middle of 2024 to that of April 2025, and on
         assert month.demand_t.p10 == month.demand_t.p90 == pytest.approx(demand)
         assert month.supply_t.p10 == pytest.approx(20 + 50)
         assert month.shortfall_t.p50 == pytest.approx(demand - 70)
@@ -658,6 +790,50 @@ def test_every_number_of_a_line_is_traced_to_series_factor_vintage_and_source():
     assert all(step.source and step.confidence for step in base.trace)
     activity = next(step for step in base.trace if step.step == "activity")
     assert activity.known_at == cars().vintage
+
+
+def test_a_plant_that_may_not_come_is_as_sure_as_that_and_its_trace_says_so():
+    weak = factor("project_chance_planned", 0.3, 0.5, 0.7, "share", "background")
+    base, _ = project(WITH_PLANT, inputs(project_chance_planned=weak))
+    assert part(base, "Made at home").confidence == "background"
+    names = {s.name for s in base.trace if s.component == "Made at home" and s.step == "plant"}
+    assert names == {
+        *("plant", "project_chance_planned", "project_slip_months", "project_ramp_months")
+    }
+    running, _ = project(WITH_PLANT, inputs(plant=replace(PLANT, status="ramping")))
+    assert part(running, "Made at home").confidence == "medium"
+    # A forecast is no observation, whatever it saw.
+    assert part(base, "Cars").confidence == "derived"
+
+
+def test_exports_that_were_not_known_or_are_not_monthly_are_refused():
+    late = replace(
+        exports(5000, 5000),
+        points=(
+            ObservedPoint(date(2025, 1, 1), 5000, datetime(2025, 9, 1, tzinfo=UTC), "T", "high"),
+        ),
+    )
+    with pytest.raises(
+        CannotProjectError, match="January 2025 was known on 2025-09-01, later than"
+    ):
+        project(given=inputs(late))
+    yearly = replace(exports(5000, 5000), frequency="year")
+    with pytest.raises(CannotProjectError, match="is by year; licensed exports must be monthly"):
+        project(given=inputs(yearly))
+
+
+def test_exports_that_ended_long_ago_still_show_how_quick_licences_were():
+    old = replace(REGIME, known_on=date(2024, 9, 1), starts_on=date(2024, 9, 1))
+    slow = {"licence_lead_days": fixed("licence_lead_days", 365, "days")}
+    late = datetime(2026, 3, 21, tzinfo=UTC)
+    (quick,), (unseen,) = (
+        project(
+            given=replace(inputs(seen, regimes=(old,), **slow), known_at=late), scenarios=(BASE,)
+        )
+        for seen in (exports(5000, 5000, 5000, 5000, 5000, 5000), exports())
+    )
+    assert quick.months[0].shortfall_t.p50 == pytest.approx(0, abs=1e-6)
+    assert unseen.months[0].shortfall_t.p50 > 100
 
 
 def test_figures_from_after_the_moment_are_refused():

@@ -17,7 +17,6 @@ from forecasting.market.flow import (
     months_between,
     normal_level,
     observed_ratios,
-    spans_in_force,
     withheld,
 )
 from forecasting.results import ObservedPoint, ObservedSeries
@@ -33,7 +32,9 @@ def exports(values: dict[date, float]) -> ObservedSeries:
     return ObservedSeries("exports", "Exports", "t", "month", points)
 
 
-def draws(paths: int, months: int, *, half_life: float = 1.0, control: float = 0.0) -> FlowDraws:
+def draws(
+    paths: int, months: int, *, half_life: float = 1.0, control: float = 0.0, noise: float = 0.0
+) -> FlowDraws:
     return FlowDraws(
         half_life_months=np.full(paths, half_life),
         noise=np.zeros((months, paths)),
@@ -41,6 +42,7 @@ def draws(paths: int, months: int, *, half_life: float = 1.0, control: float = 0
         control_probability=np.full(paths, control),
         control_flow=np.full(paths, 0.25),
         free_delay=np.full(paths, 0.5),
+        monthly_noise=np.full(paths, noise),
     )
 
 
@@ -81,15 +83,14 @@ def months(first: date, count: int) -> list[date]:
     return [add_months(first, offset) for offset in range(count)]
 
 
-def flow(ratios, grid, groups=(), *, noise: float = 0.0, freeze=None, **options) -> GradeFlow:
+def flow(ratios, grid, groups=(), *, freezes=(), first: int = 0, **options) -> GradeFlow:
     return grade_flow(
-        ratios,
-        grid,
-        draws(1, len(grid), **options),
-        groups,
-        monthly_noise=noise,
-        freeze=freeze,
+        ratios, grid, draws(1, len(grid), **options), groups, freezes=freezes, first=first
     )
+
+
+def lacking(group: LicensedGroup) -> np.ndarray:
+    return np.sum([gap.lacking for gap in group.gaps], axis=0)
 
 
 def test_a_collapse_does_not_become_the_normal_level():
@@ -129,15 +130,8 @@ def test_a_month_above_normal_does_not_make_up_for_a_lost_one():
 
 
 def test_half_of_a_gap_closes_within_a_half_life():
-    found = flow({date(2025, 5, 1): 0.25}, months(date(2025, 6, 1), 3)).mixed[:, 0]
-    assert found == pytest.approx([0.25**0.5, 0.25**0.25, 0.25**0.125])
-
-
-def test_months_that_nobody_saw_count_as_time_passed():
-    early = months(date(2025, 6, 1), 5)
-    seen = flow({date(2025, 5, 1): 0.25}, early).mixed
-    unseen = flow({date(2025, 5, 1): 0.25}, early[3:]).mixed
-    assert unseen == pytest.approx(seen[3:])
+    found = flow({date(2025, 5, 1): 0.25}, months(date(2025, 5, 1), 4)).mixed[:, 0]
+    assert found == pytest.approx([0.25, 0.25**0.5, 0.25**0.25, 0.25**0.125])
 
 
 def test_a_known_month_is_taken_as_it_is():
@@ -192,9 +186,9 @@ def test_grades_without_licence_wait_at_the_same_counter_for_a_part_of_the_delay
 def test_a_regime_is_not_felt_before_it_is_known():
     grid = months(date(2025, 1, 1), 12)
     (before,) = licensed_groups([drawn()], grid, date(2025, 4, 3))
-    assert not before.lacking.any()
+    assert not before.gaps
     (after,) = licensed_groups([drawn()], grid, date(2025, 4, 4))
-    assert after.lacking[3:].all()
+    assert lacking(after)[3:].all()
 
 
 def test_a_month_that_brought_less_than_the_regime_explains_is_met_and_then_caught_up():
@@ -227,19 +221,20 @@ def test_a_suspended_regime_comes_back_only_on_the_paths_that_say_so():
     grid = months(date(2026, 10, 1), 3)
     both = RegimeDraws(regime, *(np.full(2, v) for v in (0.6, 1.0, 1.5)), np.array([True, False]))
     (group,) = licensed_groups([both], grid, date(2026, 10, 21))
-    assert not group.lacking[0].any()
-    assert group.lacking[1:, 0].all()
-    assert not group.lacking[1:, 1].any()
-    before = spans_in_force(regime, grid, date(2025, 10, 30))
-    assert before[1] == []  # that it would be suspended was not known yet
+    assert not lacking(group)[0].any()
+    assert lacking(group)[1:, 0].all()
+    assert not lacking(group)[1:, 1].any()
+    certain, uncertain = regime.spans(date(2025, 10, 30))
+    assert certain
+    assert not uncertain  # that it would be suspended was not known yet
 
 
 def test_a_regime_that_ends_withholds_nothing_afterwards():
     grid = months(date(2025, 4, 1), 6)
     ended = drawn(replace(REGIME, ends_on=date(2025, 7, 1)))
     (group,) = licensed_groups([ended], grid, date(2025, 4, 4))
-    assert group.lacking[:3].all()
-    assert not group.lacking[3:].any()
+    assert lacking(group)[:3].all()
+    assert not lacking(group)[3:].any()
 
 
 def test_a_regime_that_is_not_in_force_changes_nothing_of_what_another_keeps_back():
@@ -266,7 +261,8 @@ def test_two_regimes_keep_back_more_than_one_and_never_more_than_there_is():
 def test_a_freeze_concerns_the_grades_that_need_a_licence_when_it_begins():
     grid = months(date(2025, 1, 1), 12)
     spring = drawn(covers=0.5)
-    autumn = drawn(replace(REGIME, known_on=date(2025, 10, 9), starts_on=date(2025, 11, 8)))
+    later = {"regime": "autumn", "known_on": date(2025, 10, 9), "starts_on": date(2025, 11, 8)}
+    autumn = drawn(replace(REGIME, **later))
     for known_at, frozen in (
         (date(2025, 3, 21), [True, False]),  # none is in force yet: the earliest there will be
         (date(2025, 6, 21), [True, False]),
@@ -279,19 +275,64 @@ def test_a_freeze_concerns_the_grades_that_need_a_licence_when_it_begins():
 def test_a_freeze_lets_no_controlled_grade_out_and_then_applications_are_answered():
     grid = months(date(2025, 5, 1), 8)
     freezes = [(LicenceFreeze("China", lasts_months=2), np.zeros(1))]
-    lacking = freeze_gap(freezes, 1, len(grid), np.array([1.5]))
-    group = LicensedGroup(np.array([0.6]), np.zeros((8, 1)), is_frozen=True)
-    found = flow({}, grid, [group], freeze=lacking)
-    assert found.controlled[:, 0] == pytest.approx(1 - lacking[:, 0])
-    assert list(lacking[:3, 0]) == [0.0, 1.0, 1.0]
-    assert 1 > lacking[3, 0] > lacking[4, 0] > lacking[7, 0] > 0
+    frozen = freeze_gap(freezes, 1, len(grid), np.array([1.5]))
+    group = LicensedGroup(np.array([0.6]), (), np.array([1.5]), is_frozen=True)
+    found = flow({}, grid, [group], freezes=freezes, first=1)
+    assert found.controlled[:, 0] == pytest.approx(1 - frozen[:, 0])
+    assert list(frozen[:3, 0]) == [0.0, 1.0, 1.0]
+    assert 1 > frozen[3, 0] > frozen[4, 0] > frozen[7, 0] > 0
     assert found.mixed[1, 0] == pytest.approx(1 - 0.6 - 0.4 * 0.5)
+    # Without any regime it concerns every grade.
+    assert flow({}, grid, freezes=freezes, first=1).mixed[1, 0] == 0
 
 
 def test_what_a_freeze_leaves_still_comes_out():
     freezes = [(LicenceFreeze("China", lasts_months=2), np.array([0.25]))]
-    lacking = freeze_gap(freezes, 0, 3, np.array([1.0]))[:, 0]
-    assert lacking == pytest.approx([0.75, 0.75, 0.75 * 2**-0.5])
+    found = freeze_gap(freezes, 0, 3, np.array([1.0]))[:, 0]
+    assert found == pytest.approx([0.75, 0.75, 0.75 * 2**-0.5])
+
+
+def test_each_regime_answers_with_its_own_lead_after_a_freeze():
+    grid = months(date(2025, 6, 1), 12)
+    freezes = [(LicenceFreeze("China", lasts_months=2), np.zeros(1))]
+    old = replace(REGIME, starts_on=date(2020, 1, 1), known_on=date(2020, 1, 1))
+    quick, slow = drawn(old, covers=0.3, lead_months=0.5), drawn(old, covers=0.3, lead_months=9.0)
+    slow = replace(slow, regime=replace(old, regime="slow"))
+    orders = [
+        flow({}, grid, licensed_groups(pair, grid, date(2025, 6, 1)), freezes=freezes).mixed
+        for pair in ([quick, slow], [slow, quick])
+    ]
+    assert orders[0] == pytest.approx(orders[1])
+
+
+def test_a_normal_month_says_nothing_of_a_regime_that_begins_later():
+    grid = months(date(2025, 8, 1), 8)
+    autumn = drawn(replace(REGIME, known_on=date(2025, 10, 9), starts_on=date(2025, 11, 8)))
+    groups = licensed_groups([drawn(), autumn], grid, date(2025, 10, 21))
+    normal = flow({date(2025, 9, 1): 1.0}, grid, groups).mixed[:, 0]
+    # The spring's licences are quick by now; the autumn's are felt from November on.
+    assert normal[1:3] == pytest.approx(1.0)
+    assert (normal[3:6] < 0.95).all()
+    unknown = licensed_groups([drawn(), autumn], grid, date(2025, 10, 8))
+    assert flow({date(2025, 9, 1): 1.0}, grid, unknown).mixed[3:, 0] == pytest.approx(1.0)
+
+
+def test_noise_of_clearance_fades_and_only_takes_away():
+    grid = months(date(2025, 5, 1), 3)
+    noisy = replace(draws(1, 3, noise=0.1), noise=np.array([[-1.0], [0.0], [0.0]]))
+    found = grade_flow({}, grid, noisy, ()).mixed[:, 0]
+    assert found == pytest.approx(np.exp([-0.1, -0.05, -0.025]))
+    lucky = replace(noisy, noise=-noisy.noise)
+    assert grade_flow({}, grid, lucky, ()).mixed[:, 0] == pytest.approx(1.0)
+    # What was seen is what it was.
+    seen = {date(2025, 5, 1): 0.9, date(2025, 6, 1): 0.9}
+    assert grade_flow(seen, grid, noisy, ()).mixed[:2, 0] == pytest.approx([0.9, 0.9])
+
+
+def test_a_new_control_never_betters_a_worse_month():
+    grid = months(date(2025, 6, 1), 1)
+    found = flow({date(2025, 5, 1): 0.02}, [date(2025, 5, 1), *grid], control=0.6).mixed[:, 0]
+    assert found[1] == pytest.approx(0.02**0.5)
 
 
 def test_months_are_counted_over_new_year():

@@ -60,6 +60,19 @@ def test_a_months_figure_is_taken_as_it_is():
     assert yearly_totals(one, [2024])[0, 0] == sum(known.values())
 
 
+def test_what_is_below_zero_needs_nothing():
+    one = series("year", {date(2024, 1, 1): 12.0}, {date(2025, 1, 1): -12.0})
+    assert (monthly_activity(one, month_grid(date(2025, 1, 1), 1, 3)) >= 0).all()
+
+
+def test_a_long_weekend_is_no_gap():
+    days = [date(2024, 12, 1) + timedelta(i) for i in range(62)]
+    working = {day: 1.0 for day in days if day.weekday() < 5 and day.day not in (25, 26)}
+    known = {day: 1.0 for day in working if day.year == 2024}
+    one = series("day", known, {day: 1.0 for day in working if day.year == 2025})
+    assert monthly_activity(one, [date(2024, 12, 1), date(2025, 1, 1)])[:, 0].tolist() == [20, 23]
+
+
 def test_days_are_added_up_and_a_week_over_a_months_end_counts_in_both():
     days = {date(2024, 12, 1) + timedelta(i): 2.0 for i in range(31)}
     daily = series("day", days, {date(2025, 1, 1) + timedelta(i): 3.0 for i in range(31)})
@@ -86,13 +99,28 @@ def test_days_are_added_up_and_a_week_over_a_months_end_counts_in_both():
         ),
         pytest.param(
             series("day", {date(2024, 12, 1): 1.0}, {date(2025, 1, 31): 1.0}),
-            "the market needs 2024-12 to 2025-03, known or forecast is 2024-12-01 to 2025-01-31",
+            "needs 2024-12-01 to 2025-03-31, and nothing is known or forecast between 2024-12-01 and 2025-01-31",
             id="days",
         ),
         pytest.param(
             series("month", {date(2024, 12, 1): 1.0}, {date(2025, 3, 1): 1.0}),
             "sales: January 2025 is not known",
             id="a gap",
+        ),
+        pytest.param(
+            series("week", {date(2024, 12, 2): 1.0}, {date(2024, 12, 9): 1.0}),
+            "between 2024-11-24 and 2024-12-02",
+            id="a week that begins in the month",
+        ),
+        pytest.param(
+            series("year", {date(2024, 4, 1): 1.0}, {date(2025, 4, 1): 1.0}),
+            "sales: its years begin in April; only calendar years",
+            id="fiscal years",
+        ),
+        pytest.param(
+            series("year", {date(2024, 1, 1): 1.0}, {date(2025, 1, 1): float("nan")}),
+            "sales: its forecast holds a figure that is no finite number",
+            id="no number",
         ),
     ],
 )
