@@ -212,7 +212,9 @@ def trace_lines(projection: MarketProjection) -> list[str]:
         return [*lines, "  No trace is kept with this projection.", ""]
     parts = dict.fromkeys((step.side, step.component) for step in projection.trace)
     for side, component in parts:
-        lines += ["", *_wrapped(f"{side}: {component}", indent="  ")]
+        # What concerns all lines has no side.
+        title = f"{side}: {component}" if side in ("supply", "demand") else component
+        lines += ["", *_wrapped(title, indent="  ")]
         for step in projection.trace:
             if (step.side, step.component) == (side, component):
                 lines += _step_lines(step)

@@ -31,6 +31,7 @@ from forecasting.market.definitions import (
     Scenario,
     SupplyChange,
 )
+from forecasting.market.units import parse_unit
 
 FACTORS, PROJECTS = "factors.csv", "projects.csv"
 MARKETS, SCENARIOS, LICENCES = "markets.toml", "scenarios.toml", "licences.toml"
@@ -114,6 +115,9 @@ def read_factors(file: Traversable) -> dict[str, Factor]:
         low, central, high = (row.number(column) for column in ("low", "central", "high"))
         confidence = row.word("confidence", CONFIDENCE_ORDER)
         unit = row.text("unit")
+        # Also of a factor that no market uses yet: it would be found only when one does.
+        with _refusing_at(f"{place}: unit"):
+            parse_unit(unit)
         with _refusing_at(row.place):
             found[name] = Factor(name, low, central, high, unit, row.cells["source"], confidence)
     return found
@@ -222,7 +226,17 @@ def _check(
         check_regimes(one.regimes, one.factors)
     with _refusing_at(MARKETS):
         for market in one.markets.values():
-            check_market(market, one.factors, units, frequencies, one.projects, licensed=licensed)
+            others = [it for it in one.markets.values() if it is not market]
+            check_market(
+                market,
+                one.factors,
+                units,
+                frequencies,
+                one.projects,
+                licensed=licensed,
+                places={it.importer for it in others}
+                | {line.origin for it in others for line in it.components},
+            )
     with _refusing_at(SCENARIOS):
         for scenario in one.scenarios.values():
             check_scenario(

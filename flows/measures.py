@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from flows.errors import UsageError
+from flows.catalog import SeriesEntry
+from flows.errors import CatalogError, UsageError
 from flows.known import observed
 from flows.service import Moment, Service
 from forecasting.market.indicators import StageSeries, series_indicators
@@ -13,6 +14,8 @@ from forecasting.results import Indicator, ObservedSeries
 WORLD = ""
 MINED = "mine_output_"
 SCRAP = "scrap_ndpr_oxide_per_year"
+OUTSIDE = "{series}_europe"
+"""The same price outside China: a series of the user's own, since none is bundled."""
 REPORTERS = {
     "India": "india",
     "EU27": "european_union",
@@ -42,7 +45,10 @@ class MassBalance:
 
 
 def measures(service: Service, at: Moment) -> dict[str, tuple[Indicator, ...]]:
-    """Indicators by importer ("" is the world); what has no data is left out."""
+    """Indicators by importer ("" is the world); what has no data is left out.
+
+    Raises CatalogError for a price outside China that can't be compared with China's.
+    """
     known = _Known(service, at)
     governance = service.catalog.governance
     mined = StageSeries(
@@ -52,7 +58,12 @@ def measures(service: Service, at: Moment) -> dict[str, tuple[Indicator, ...]]:
         known.series(f"{MINED}world"),
     )
     found = {
-        WORLD: series_indicators(stages=[mined], prices=known.prices(), governance=governance),
+        WORLD: series_indicators(
+            stages=[mined],
+            prices=known.prices(),
+            premiums=known.premiums(),
+            governance=governance,
+        ),
     }
     for importer, reporter in REPORTERS.items():
         found[importer] = series_indicators(
@@ -116,9 +127,22 @@ class _Known:
 
     def prices(self) -> Iterator[ObservedSeries]:
         """Monthly prices that are forecast."""
-        for name, entry in self._service.catalog.series.items():
+        for entry in self._monthly_prices():
+            yield self.series(entry.series)
+
+    def premiums(self) -> Iterator[tuple[ObservedSeries, ObservedSeries]]:
+        """Those of them that the catalogue has outside China as well: (outside, in China)."""
+        catalog = self._service.catalog
+        for entry in self._monthly_prices():
+            outside = catalog.series.get(OUTSIDE.format(series=entry.series))
+            if outside is not None:
+                _require_comparable(outside, entry)
+                yield self.series(outside.series), self.series(entry.series)
+
+    def _monthly_prices(self) -> Iterator[SeriesEntry]:
+        for entry in self._service.catalog.series.values():
             if entry.kind == "price" and entry.forecast and entry.frequency == "month":
-                yield self.series(name)
+                yield entry
 
     def mirrors(self, reporter: str) -> Iterator[tuple[ObservedSeries, ObservedSeries]]:
         """Metal magnets from China: as the importer says, and as China says, by month and by year."""
@@ -131,3 +155,22 @@ class _Known:
             # China's exports are kept for single countries, not for the European Union.
             if all(name in catalog.series for name in names):
                 yield self.series(names[0]), self.series(names[1])
+
+
+def _require_comparable(outside: SeriesEntry, inside: SeriesEntry) -> None:
+    """Raise CatalogError unless both are prices of one unit and rhythm: a premium over anything else is none."""
+    for label, mend in (
+        ("kind", ""),
+        ("unit", "; figures in another one are converted to it as they are read"),
+        (
+            "frequency",
+            "; declare a daily price under a name of its own, and splice it into this one",
+        ),
+    ):
+        found, wanted = getattr(outside, label), getattr(inside, label)
+        if found != wanted:
+            message = (
+                f"catalog.toml: series.{outside.series}: {label}: {found!r}; "
+                f"the premium over {inside.series} needs {wanted!r}{mend}"
+            )
+            raise CatalogError(message)

@@ -178,7 +178,7 @@ class TraceStep:
     component: str
     side: str
     # "activity" | "level" | "plant" | "factor" | "share" | "growth" | "limit" | "licence" | "scenario" |
-    # "stock" | "result" (tonnes a year of the whole line)
+    # "common" (of all lines) | "result" (tonnes a year of the whole line)
     step: str
     name: str  # series, factor, project or regime
     low: float
@@ -273,7 +273,8 @@ class Waterfall:
     months: tuple[date, ...]  # those that both projections have
     before_t: float  # expected shortfall over those months
     after_t: float
-    bars: tuple[ChangeBar, ...]  # largest first, buffer last; before_t + their sum = after_t
+    # What licences keep back first, then the largest, buffer last; before_t + their sum = after_t.
+    bars: tuple[ChangeBar, ...]
 
 
 def quantile(sorted_values: tuple[float, ...], level: float) -> float:

@@ -46,8 +46,8 @@ MOST_LAYERS = 6
 """Origins or uses with a layer of their own; when there are more, the smallest become one."""
 MOST_BARS = 5
 """Changes with a bar of their own, besides both totals, other lines and stock."""
-MOST_NAMED = 3
-"""Scenarios named beside their lines in a balance; more names don't fit there."""
+WORST_DRAWN = 2
+"""Scenarios drawn beside the first one in a balance; more lines can't be told apart."""
 
 # Areas by size, largest first, each with a darker colour for its name. Green is what a country makes itself,
 # orange what is missing or kept back.
@@ -74,7 +74,7 @@ class _Layer:
 def balance_fan(projections: Sequence[MarketProjection], *, format: Format = "png") -> bytes:
     """Picture of supply against demand with the shortfall shaded, and the share that is missing.
 
-    The first projection is drawn in full, the others are lines beside it in the lower panel. What is
+    The first projection is drawn in full, the two worst of the others are lines beside it in the lower panel. What is
     shaded is the median shortfall: the part of the gap that stock doesn't fill. Raises ValueError when
     there is no projection.
     """
@@ -215,21 +215,22 @@ def waterfall_chart(waterfall: Waterfall, *, format: Format = "png") -> bytes:
 
 
 def _draw_shares(axes: "Axes", projections: Sequence[MarketProjection]) -> None:
-    """Lines of the missing share of demand, the first with its band; the first and the highest are named."""
+    """Lines of the missing share of demand: the first with its band, and the worst of the others by their peaks."""
     drawn, *others = projections
-    named = sorted(others, key=lambda one: -one.months[-1].shortfall_share.p50)[: MOST_NAMED - 1]
+    others.sort(key=lambda one: -sum(month.shortfall_share.p50 for month in one.months))
     labels = []
-    for projection in (*others, drawn):
-        is_drawn = projection is drawn
+    for place, projection in enumerate([drawn, *others[:WORST_DRAWN]]):
+        is_drawn = place == 0
         days = _times(projection)
         p10, p50, p90 = (100 * part for part in _band(projection.months, "shortfall_share"))
         colour = ORANGE if is_drawn else MUTED
         if is_drawn:
             axes.fill_between(days, p10, p90, color=colour, alpha=0.2, lw=0)
-        axes.plot(days, p50, color=colour, lw=3 if is_drawn else 2.2)
+        style = "-" if place < 2 else "--"
+        axes.plot(days, p50, color=colour, lw=3 if is_drawn else 2.2, ls=style)
         name = _short_scenario(projection.scenario) if others else "median"
-        if is_drawn or projection in named:
-            labels.append((float(p50[-1]), f"{p50[-1]:.0f} % {name}", colour, is_drawn))
+        share = f"{p50[-1]:.0f} %" if is_drawn else f"up to {p50.max():.0f} %"
+        labels.append((float(p50[-1]), f"{share} {name}", colour, is_drawn))
     axes.set_ylim(0, max(5.0, axes.get_ylim()[1]))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0f} %")
     labels_at_right(axes, labels)

@@ -39,6 +39,7 @@ from forecasting.market.definitions import (
     Scenario,
 )
 from forecasting.market.evidence import (
+    KEPT_BACK,
     Inputs,
     beside,
     confidence_of,
@@ -178,7 +179,12 @@ class _Base:
         return np.asarray(order[rank])
 
     def _origin_draws(self, origin: str) -> tuple[FlowDraws, list[RegimeDraws]] | None:
-        regimes = [one for one in self.inputs.regimes if one.origin == origin]
+        # Of a regime that isn't known yet nothing was drawn, unless a freeze asks which grades it would concern.
+        regimes = [
+            one
+            for one in self.inputs.regimes
+            if one.origin == origin and self.names.issuperset(one.factor_names)
+        ]
         if not regimes and origin not in self.inputs.exports:
             return None
         shape = (len(self.grid), self.paths)
@@ -429,12 +435,22 @@ class _Base:
                 self.inputs,
                 self._regimes,
                 {part.name: part.tonnes_per_year for part in parts},
+                self._activities(),
             ),
         )
         stock = self.inputs.factors[self.market.stock_weeks] if self.market.stock_weeks else None
         found = supply_indicators(projection, self.inputs.governance, stock=stock)
         measured = self.inputs.measured.get(self.market.importer, ())
         return replace(projection, indicators=(*found, *measured))
+
+    def _activities(self) -> dict[str, Interval]:
+        """What each series amounts to a year over the projected months, in its own unit."""
+        ahead, found = self.grid[WARM_UP_MONTHS:], {}
+        for component in self.market.components:
+            if component.series and component.series not in found:
+                total = self._activity(component, ahead).sum(axis=0) / (self.months / 12)
+                found[component.series] = _interval(total)
+        return found
 
     def _kept_back(self, line: _Line, flows: Mapping[str, GradeFlow]) -> Floats | None:
         """What export licences keep back of a line; None where it needs none."""
@@ -594,7 +610,7 @@ class _Base:
         words = [*LICENCE_FACTORS, *(n for r in self._regimes for n in r.factor_names)]
         titles = "; ".join(one.title for one in self._exports) or "no exports are known"
         licences = ComponentShare(
-            name="Kept back by export licences and clearance",
+            name=KEPT_BACK,
             side="loss",
             tonnes_per_year=_interval(lost.sum(axis=0) / years),
             variance_share=squares[-1] / whole,

@@ -50,6 +50,8 @@ _ROUNDING = 1e-9
 _WHOLE = 1e-3
 """Shares of imports that miss 1 by less than this are whole: they are rounded to a tenth of a per cent."""
 _NAMES_LISTED = 12
+_SLIP = 0.8
+"""Names that are this much alike (0 to 1) are taken for one with a letter wrong: "Chnia" and "China"."""
 
 
 def check_market(
@@ -60,11 +62,13 @@ def check_market(
     projects: Mapping[str, Project],
     *,
     licensed: Collection[str] | None = None,
+    places: Collection[str] = (),
 ) -> None:
     """Refuse a market that doesn't add up to its unit, naming component, field and what is allowed.
 
     `units` and `frequencies` are those of the catalogue, by series. `licensed` holds the origins whose
     export licences are known (from regimes and the exports table); None leaves origins unchecked.
+    `places` are origins and importers of other markets: a slip in the importer's name is found by them.
     Raises MarketDefinitionError.
     """
     place = f"market {market.market}"
@@ -75,6 +79,7 @@ def check_market(
         stock = _not_negative(place, "stock_weeks", market.stock_weeks, factors)
         if parse_unit(stock.unit) != parse_unit("weeks"):
             _refuse(place, "stock_weeks", f"{stock.name} is in {stock.unit!r}; it must be in weeks")
+    _check_importer(place, market, {*places, *(licensed or ())}, projects)
     names: set[str] = set()
     for component in market.components:
         _check_words(_place(market, component), component)
@@ -87,11 +92,13 @@ def check_market(
     for component in market.components:
         _check_activity(market, component, factors, units, frequencies, projects)
         _check_rates(_place(market, component), component, factors)
+        _check_supply_only(_place(market, component), component)
         _check_licences(_place(market, component), component, licensed)
         if not component.balance:
             unit_scale(market, component, factors, units, projects)
         if component.limit:
             limit_scale(market, component, factors)
+    _check_plants(market)
     _check_shares(market, factors)
     _check_closing(market, factors)
     for side in SIDES:
@@ -265,6 +272,60 @@ def check_scenario(
 # --- components
 
 
+def _check_importer(
+    place: str, market: Market, places: Collection[str], projects: Mapping[str, Project]
+) -> None:
+    """A slip in the importer's name would turn what it makes itself into imports, and its licences into nobody's.
+
+    An importer that nobody else names is fine; only one that is nearly a known name isn't.
+    """
+    known = {
+        *places,
+        *(project.country for project in projects.values()),
+        *(component.origin for component in market.components if component.side == "supply"),
+    } - {""}
+    if not market.importer or market.importer in known:
+        return
+    # Countries whose names are alike differ by more than a letter in length: Austria is no Australia.
+    alike = [name for name in known if abs(len(name) - len(market.importer)) <= 1]
+    near = _closest(market.importer, sorted(alike), cutoff=_SLIP)
+    if near:
+        problem = (
+            f"no supply, plant or other market names {market.importer!r}; did you mean {near!r}?"
+        )
+        _refuse(place, "importer", problem)
+
+
+def _check_plants(market: Market) -> None:
+    """A plant's output is there once: two lines would each count all of it."""
+    lines: dict[str, str] = {}
+    for component in market.components:
+        if not component.project:
+            continue
+        if component.project in lines:
+            problem = (
+                f"{component.project!r} is in {lines[component.project]!r} already; "
+                "a plant stands in one line of a market"
+            )
+            _refuse(_place(market, component), "project", problem)
+        lines[component.project] = component.name
+
+
+def _check_supply_only(place: str, component: Component) -> None:
+    """What only a supply line can say is refused on a demand line, where nothing would come of it."""
+    if component.side == "supply":
+        return
+    for field, value, default in (
+        ("origin", component.origin, ""),
+        ("licences_of", component.licences_of, ""),
+        ("exported", component.exported, ""),
+        ("grades", component.grades, GRADES[0]),
+    ):
+        if value != default:
+            problem = f"{value!r} has no effect on a demand, only on a supply; leave it out"
+            _refuse(place, field, problem)
+
+
 def _check_words(place: str, component: Component) -> None:
     _require_text(place, "name", component.name)
     _require_word(place, "side", component.side, SIDES)
@@ -347,7 +408,7 @@ def _check_licences(place: str, component: Component, licensed: Collection[str] 
     origin = licensed_by(component)
     if origin and origin not in licensed:
         # "Chnia" would be a country without licences, and nothing would ever be kept back.
-        near = _closest(origin, licensed, cutoff=0.8)
+        near = _closest(origin, licensed, cutoff=_SLIP)
         if near:
             problem = (
                 f"there are no licences of {origin!r}; did you mean {near!r}? "

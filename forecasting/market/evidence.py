@@ -33,6 +33,9 @@ USUAL_UNKNOWN_MONTHS = 3
 """Customs detail comes on the 20th of the next month, January only with February: more is worth a note."""
 DISTURBED = 0.9
 """Exports below this share of normal are named in the notes."""
+_RESULT = "mean year of the projection, P10 to P90"
+KEPT_BACK = "Kept back by export licences and clearance"
+"""The line of what was ordered and doesn't leave for want of a licence."""
 NO_LICENCES = "none"
 """What `licences_of` says of a line that needs nobody's export licence."""
 
@@ -200,7 +203,7 @@ def notes_of(
         notes.append(f"It counts on {_listed(coming)}, which {verb} produce yet.")
     unknown = [one.title for one in plants if one not in known]
     if unknown:
-        notes.append(f"Not known at that time, and left out: {_listed(unknown)}.")
+        notes.append(f"Not in the sources of that time, and left out: {_listed(unknown)}.")
     used = factors_drawn(market, [scenario], inputs)
     weak = [name for name in used if inputs.factors[name].confidence in WEAK]
     if weak:
@@ -248,14 +251,16 @@ def trace_of(
     inputs: Inputs,
     regimes: Sequence[LicenceRegime],
     results: Mapping[str, Interval],
+    activities: Mapping[str, Interval],
 ) -> tuple[TraceStep, ...]:
     """Where each number of a balance comes from, line by line, in the order in which it is applied.
 
-    `results` are the lines' tonnes a year by name: each line ends with its own.
+    `results` are tonnes a year of the lines by name, also of what licences keep back; `activities` what
+    the series of a line amounts to a year over the same months. Each line ends with its result.
     """
     steps: list[TraceStep] = []
     for component in components:
-        steps += _activity_steps(component, inputs)
+        steps += _activity_steps(component, inputs, activities)
         for name in component.factors:
             steps.append(_factor_step(component, "factor", inputs.factors[name]))
         if component.rest:
@@ -276,42 +281,52 @@ def trace_of(
             _factor_step(component, "limit", inputs.factors[name])
             for name in component.limit_factors
         ]
-        steps += _licence_steps(component, inputs, regimes)
+        if component.exported:
+            steps.append(_factor_step(component, "licence", inputs.factors[component.exported]))
+        if KEPT_BACK in results:
+            steps += _exports_seen(component, licensed_by(component), inputs)
         steps += _scenario_steps(component, scenario, inputs)
-        made = results[component.name]
-        what = (
-            _filled(component) if component.balance else "mean year of the projection, P10 to P90"
-        )
-        steps.append(
-            TraceStep(
-                component.name,
-                component.side,
-                "result",
-                component.name,
-                made.p10,
-                made.p50,
-                made.p90,
-                "t/year",
-                what,
-                confidence_of(market, component, inputs),
-            )
-        )
+        what = _filled(component) if component.balance else _RESULT
+        confidence = confidence_of(market, component, inputs)
+        steps.append(_result_step(component, results[component.name], what, confidence))
+    steps += _licence_steps(components, inputs, regimes, results)
+    common = {"How lines depend on each other": (SHOCK_SUPPLY, SHOCK_DEMAND)}
     if market.stock_weeks:
-        stock = Component("Stock", "supply")
+        common["Stock"] = (market.stock_weeks, REBUILD)
+    drawn = factors_drawn(market, [scenario], inputs)
+    for title, names in common.items():
         steps += [
-            _factor_step(stock, "stock", inputs.factors[name])
-            for name in (market.stock_weeks, REBUILD)
+            _factor_step(Component(title, ""), "common", inputs.factors[name])
+            for name in names
+            if name in drawn
         ]
     return tuple(steps)
 
 
-def _activity_steps(component: Component, inputs: Inputs) -> list[TraceStep]:
+def _result_step(component: Component, made: Interval, what: str, confidence: str) -> TraceStep:
+    return TraceStep(
+        component.name,
+        component.side,
+        "result",
+        component.name,
+        made.p10,
+        made.p50,
+        made.p90,
+        "t/year",
+        what,
+        confidence,
+    )
+
+
+def _activity_steps(
+    component: Component, inputs: Inputs, activities: Mapping[str, Interval]
+) -> list[TraceStep]:
     if component.series:
         forecast = inputs.forecasts[component.series]
-        low, central, high = (forecast.quantiles[-1][i] for i in (1, 3, 5))
+        made = activities[component.series]
         note = (
-            f"{forecast.title}: {forecast.last_value:,.0f} in {forecast.cutoff:%Y}; range of the last "
-            f"period forecast ({forecast.periods[-1]:%Y}), by {forecast.model}"
+            f"{forecast.title}: {forecast.last_value:,.0f} in {forecast.cutoff:%Y}; here its mean year of the "
+            f"projection, P10 to P90, by {forecast.model}"
         )
         return [
             TraceStep(
@@ -319,10 +334,10 @@ def _activity_steps(component: Component, inputs: Inputs) -> list[TraceStep]:
                 component.side,
                 "activity",
                 component.series,
-                low,
-                central,
-                high,
-                f"{forecast.unit}/{forecast.frequency}",
+                made.p10,
+                made.p50,
+                made.p90,
+                f"{forecast.unit}/year",
                 f"forecast {forecast.forecast_id}",
                 "derived",
                 forecast.vintage,
@@ -375,45 +390,53 @@ def _factor_step(component: Component, step: str, factor: Factor, note: str = ""
 
 
 def _licence_steps(
-    component: Component, inputs: Inputs, regimes: Sequence[LicenceRegime]
+    components: Sequence[Component],
+    inputs: Inputs,
+    regimes: Sequence[LicenceRegime],
+    results: Mapping[str, Interval],
 ) -> list[TraceStep]:
-    origin = licensed_by(component)
-    steps = []
-    if component.exported:
-        steps.append(_factor_step(component, "licence", inputs.factors[component.exported]))
-    is_licensed = bool(origin) and (
-        origin in inputs.exports or any(one.origin == origin for one in inputs.regimes)
-    )
-    if is_licensed:
-        steps += [
-            _factor_step(component, "licence", inputs.factors[name]) for name in LICENCE_FACTORS
-        ]
-    observed = inputs.exports.get(origin)
-    if observed is not None and observed.points:
-        newest = observed.points[-1]
-        steps.append(
-            TraceStep(
-                component.name,
-                component.side,
-                "licence",
-                observed.series,
-                newest.value,
-                newest.value,
-                newest.value,
-                f"{observed.unit}/{observed.frequency}",
-                newest.source_id,
-                newest.confidence,
-                newest.known_at,
-                f"{observed.title}: newest month known, {newest.period:%B %Y}",
-            )
-        )
+    """What licences keep back, in one block: the lines that need them, exports seen, regimes, common factors."""
+    if KEPT_BACK not in results:
+        return []
+    kept = Component(KEPT_BACK, "loss")
+    steps: list[TraceStep] = []
+    for origin in dict.fromkeys(licensed_by(one) for one in components):
+        steps += _exports_seen(kept, origin, inputs)
     for regime in regimes:
-        if regime.origin == origin:
-            steps += [
-                _factor_step(component, "licence", inputs.factors[name], regime.title)
-                for name in regime.factor_names
-            ]
+        steps += [
+            _factor_step(kept, "licence", inputs.factors[name], regime.title)
+            for name in regime.factor_names
+        ]
+    steps += [_factor_step(kept, "licence", inputs.factors[name]) for name in LICENCE_FACTORS]
+    lines = [one.name for one in components if licensed_by(one)]
+    what = f"{_RESULT}, of: {', '.join(lines)}"
+    words = [step.confidence for step in steps]
+    steps.append(_result_step(kept, results[KEPT_BACK], what, _weakest(words)))
     return steps
+
+
+def _exports_seen(component: Component, origin: str, inputs: Inputs) -> list[TraceStep]:
+    """The newest month known of what an origin's licences let out."""
+    observed = inputs.exports.get(origin)
+    if observed is None or not observed.points:
+        return []
+    newest = observed.points[-1]
+    return [
+        TraceStep(
+            component.name,
+            component.side,
+            "licence",
+            observed.series,
+            newest.value,
+            newest.value,
+            newest.value,
+            f"{observed.unit}/{observed.frequency}",
+            newest.source_id,
+            newest.confidence,
+            newest.known_at,
+            f"{observed.title}: newest month known, {newest.period:%B %Y}",
+        )
+    ]
 
 
 def _scenario_steps(component: Component, scenario: Scenario, inputs: Inputs) -> list[TraceStep]:

@@ -8,7 +8,7 @@ from forecasting.results import ChangeBar, ComponentShare, MarketProjection, Wat
 
 SMALL = 0.01
 """Bars below this share of all bars' sizes together are folded into one of their side."""
-ORDERED_FOR = "Demand, less what is made and ordered for it"
+ORDERED_FOR = "Imports ordered for it"
 OTHER = {"supply": "Other supply lines", "demand": "Other demand lines"}
 BUFFER = "Stock and surplus"
 NAMED_IN_SENTENCE = 3
@@ -37,9 +37,9 @@ def waterfall(
     the shortfall. Arrivals are after licences. What licences keep back more is a bar of its own ("loss"),
     and is added to the licensed supplies again, so that theirs say what was ordered less: see `_kept_by`.
     A line that only one projection has counts whole. Where imports fill what demand needs (they close the
-    balance), they follow it from one projection to the next: then demand, what is made at home and what is
-    ordered are one bar. A scenario is not ordered for: against the base case each line has its own. The
-    last bar is the rest: stock and surplus. Raises CannotExplainError.
+    balance), they follow it from one projection to the next, and are one bar: it mirrors those of demand
+    and of what is made at home, but for orders that rebuild stock. The last bar is the rest: stock and
+    surplus. Raises CannotExplainError.
     """
     words = (before_words, after_words)
     months = _common_months(before, after, words)
@@ -58,9 +58,11 @@ def waterfall(
         # Without a supply that it can be told apart from, what is kept back is in the arrivals already.
         elif side == "demand" or kept_by:
             lines.append(ChangeBar(name, side, change))
-    if before.scenario == after.scenario and _imports_close(before) and _imports_close(after):
-        net = math.fsum(bar.tonnes for bar in lines if bar.side != "loss")
-        lines = [ChangeBar(ORDERED_FOR, "demand", net)] + [b for b in lines if b.side == "loss"]
+    closing = _closing(before) | _closing(after)
+    if before.scenario == after.scenario and closing:
+        ordered = [bar for bar in lines if bar.side == "supply" and bar.name in closing]
+        net = math.fsum(bar.tonnes for bar in ordered)
+        lines = [ChangeBar(ORDERED_FOR, "supply", net), *(b for b in lines if b not in ordered)]
     noise = ROUNDING * max([1e-3, *(abs(value) for value in (*old.values(), *new.values()))])
     lines = [bar for bar in lines if abs(bar.tonnes) > noise]
     buffer = ChangeBar(
@@ -193,8 +195,9 @@ def _require_months(projection: MarketProjection, component: ComponentShare, wor
         raise CannotExplainError(message)
 
 
-def _imports_close(projection: MarketProjection) -> bool:
-    return any(line.closes and line.side == "supply" for line in projection.components)
+def _closing(projection: MarketProjection) -> set[str]:
+    """Names of the imports that fill what demand needs."""
+    return {line.name for line in projection.components if line.closes and line.side == "supply"}
 
 
 def _changes(old: Mapping[Key, float], new: Mapping[Key, float]) -> dict[Key, float]:
@@ -257,7 +260,7 @@ def _kept_by(
 
 
 def _folded(lines: Sequence[ChangeBar], buffer: ChangeBar) -> Iterable[ChangeBar]:
-    """Largest first; two or more small ones of a side become one, which follows the named ones."""
+    """What licences keep back, then the largest; two or more small ones of a side become one, after the named."""
     least = SMALL * math.fsum(abs(bar.tonnes) for bar in (*lines, buffer))
     named = list(lines)
     others = []
@@ -267,7 +270,9 @@ def _folded(lines: Sequence[ChangeBar], buffer: ChangeBar) -> Iterable[ChangeBar
         if len(small) > 1:
             named = [bar for bar in named if bar not in small]
             others.append(ChangeBar(name, side, math.fsum(bar.tonnes for bar in small)))
-    named.sort(key=lambda bar: (-abs(bar.tonnes), _SIDES.index(bar.side), bar.name))
+    named.sort(
+        key=lambda bar: (bar.side != "loss", -abs(bar.tonnes), _SIDES.index(bar.side), bar.name)
+    )
     return (*named, *others)
 
 

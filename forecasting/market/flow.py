@@ -20,6 +20,8 @@ FORGET_MONTHS = 24
 MIN_KNOWN_MONTHS = 3
 LEAST = 0.01
 """A month without any exports counts as this share of normal, so that its logarithm exists."""
+MEASURED_QUEUE = 0.5
+"""Share of exports that waited for a licence when the delay of the others was measured (May 2025)."""
 TRANSIT_MONTHS = 1
 """Exports of a month arrive in the next (sea freight and clearance, about four weeks)."""
 DAYS_PER_MONTH = 365.25 / 12
@@ -304,11 +306,15 @@ def _held_back(
     """What licences keep back of each kind of grades, share 0 to 1; `own` is what each group lacks.
 
     Controlled grades lack what the strictest regime keeps back. Grades that need no licence, or none at
-    the time, lack their part of that: they wait at the same counter. Regimes that together cover more
-    than there is keep back no more than the strictest one of all.
+    the time, wait at the same counter: they lack their part of that when half of all exports wait for a
+    licence, as when the part was measured, and less the shorter the queue is. Regimes that together
+    cover more than there is keep back no more than the strictest one of all.
     """
     controlled = np.maximum.reduce(own) if own else np.zeros(shape)
-    free = free_delay * controlled
+    queue = np.zeros(shape)
+    for group, lacking in zip(groups, own, strict=True):
+        queue += group.covers * lacking
+    free = free_delay * np.minimum(controlled, queue / MEASURED_QUEUE)
     mixed = free.copy()
     for group, lacking in zip(groups, own, strict=True):
         mixed += group.covers * np.maximum(0.0, lacking - free)

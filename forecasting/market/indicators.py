@@ -311,8 +311,9 @@ def supply_indicators(
 
     Supply is after licences; memo lines and what licences keep back don't count. What can't be computed
     is left out: all but stock cover for projections without monthly tonnes, concentration when nothing
-    is supplied, import reliance for the world. `stock` is the market's usual stock: it lends its source
-    and confidence to the cover; without it, a market that never holds any stock shows no cover.
+    is supplied, import reliance for the world, N-1 for an importer that no named country supplies.
+    `stock` is the market's usual stock: it lends its source and confidence to the cover; without it, a
+    market that never holds any stock shows no cover.
     """
     if not projection.months:
         raise IndicatorError(projection.market, "months", "there is none")
@@ -325,7 +326,7 @@ def supply_indicators(
     found = [
         _origin_concentration(by_origin, supply, span),
         _origin_governance(by_origin, supply, governance or {}, span),
-        _without_the_largest(by_origin, supply, demand, span),
+        _without_the_largest(projection.importer, by_origin, supply, demand, span),
         _reliance(projection.importer, supply, span),
         _cover(projection, (*supply, *demand), stock),
     ]
@@ -394,15 +395,20 @@ def _origin_governance(
 
 
 def _without_the_largest(
-    by_origin: Mapping[str, float], supply: Lines, demand: Lines, span: str
+    importer: str, by_origin: Mapping[str, float], supply: Lines, demand: Lines, span: str
 ) -> Indicator | None:
-    named = {origin: tonnes for origin, tonnes in by_origin.items() if origin != NOT_STATED}
-    if not named or not demand:
+    """N-1 over the origins abroad, which for the world are all; None when no supply names one."""
+    # What the importer makes itself is no supplier that could cut it off; what states no origin is many or
+    # unknown. Both stay.
+    staying = {NOT_STATED, importer}
+    abroad = {origin: tonnes for origin, tonnes in by_origin.items() if origin not in staying}
+    if not abroad or not demand:
         return None
-    # What states no origin is many or unknown: it can't be the one supplier that fails.
-    largest = max(sorted(named), key=named.__getitem__)
+    largest = max(sorted(abroad), key=abroad.__getitem__)
     needed = math.fsum(tonnes for _, tonnes in demand)
-    value = n_minus_1(named, needed) + by_origin.get(NOT_STATED, 0.0) / needed
+    kept = math.fsum(by_origin.get(origin, 0.0) for origin in staying)
+    value = n_minus_1(abroad, needed) + kept / needed
+    which = "largest foreign origin" if importer else "largest origin"
     low, high = N_MINUS_1_IEA
     compared = "below" if _is_above(low, value) else "above" if _is_above(value, high) else "within"
     reading = (
@@ -413,7 +419,7 @@ def _without_the_largest(
         reading = f"without {largest}: demand is still met"
     return Indicator(
         name="n_minus_1",
-        title="Demand that supply covers without its largest origin",
+        title=f"Demand that supply covers without its {which}",
         value=value,
         unit="share",
         reading=reading,

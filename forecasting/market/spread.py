@@ -14,6 +14,8 @@ from forecasting.results import SeriesForecast
 
 Floats = npt.NDArray[np.float64]
 
+YEARS_BEFORE = 2
+"""Known years before the grid that shape its first months."""
 _DAYS = {"day": 1, "week": 7}
 _QUIET_DAYS = {"day": 4, "week": 0}
 """Days without a figure that are no gap: a long weekend."""
@@ -37,17 +39,20 @@ def _operator(years: int) -> Floats:
 def spread_years(totals: Floats) -> Floats:
     """Monthly values of shape (12 x years, paths) from yearly totals of shape (years, paths).
 
-    Each year's months add up to its total, and non-negative totals give non-negative months: a path
-    that the smooth rule would push below zero is spread evenly within its years instead.
+    Each year's months add up to its total. Of a path whose totals are all non-negative no month is below
+    zero: where the smooth rule would go there, those months are zero and the others of the year give way.
     """
-    monthly = _operator(len(totals)) @ totals
+    by_year = (_operator(len(totals)) @ totals).reshape(len(totals), 12, -1)
+    wanted = totals[:, None, :]
     # What the smooth rule leaves of rounding goes back, so that totals hold to the last digits.
-    by_year = monthly.reshape(len(totals), 12, -1)
-    by_year += ((totals - by_year.sum(axis=1)) / 12)[:, None, :]
-    negative = (monthly < 0).any(axis=0) & (totals >= 0).all(axis=0)
-    if negative.any():
-        monthly[:, negative] = np.repeat(totals[:, negative] / 12, 12, axis=0)
-    return monthly
+    by_year += (wanted - by_year.sum(axis=1, keepdims=True)) / 12
+    below = (by_year < 0).any(axis=(0, 1)) & (totals >= 0).all(axis=0)
+    if below.any():
+        kept = np.maximum(0.0, by_year[:, :, below])
+        sums = kept.sum(axis=1, keepdims=True)
+        part = np.divide(wanted[:, :, below], sums, out=np.zeros_like(sums), where=sums > 0)
+        by_year[:, :, below] = kept * part
+    return by_year.reshape(12 * len(totals), -1)
 
 
 def monthly_activity(forecast: SeriesForecast, grid: Sequence[date]) -> Floats:
@@ -65,10 +70,9 @@ def _by_month(forecast: SeriesForecast, grid: Sequence[date]) -> Floats:
         message = f"{forecast.series}: its forecast holds a figure that is no finite number"
         raise CannotProjectError(message)
     if forecast.frequency == "year":
-        first = grid[0].year
-        totals = yearly_totals(forecast, range(first, grid[-1].year + 1))
-        start = months_between(date(first, 1, 1), grid[0])
-        return spread_years(totals)[start : start + len(grid)]
+        years = _years_around(forecast, grid)
+        start = months_between(date(years[0], 1, 1), grid[0])
+        return spread_years(yearly_totals(forecast, years))[start : start + len(grid)]
     known, ahead = _known_and_ahead(forecast)
     if forecast.frequency == "month":
         _require_span(forecast, grid, min(known, default=None), max(ahead, default=None))
@@ -81,6 +85,19 @@ def _by_month(forecast: SeriesForecast, grid: Sequence[date]) -> Floats:
             raise CannotProjectError(message)
         return _stacked(rows, forecast)
     return _summed(forecast, grid, known, ahead)
+
+
+def _years_around(forecast: SeriesForecast, grid: Sequence[date]) -> range:
+    """The years that are spread together: some known ones before the grid, and all that are forecast.
+
+    So a month is the same however far a market looks.
+    """
+    known = {period.year for period, _ in forecast.history}
+    known |= {period.year for period in forecast.periods}
+    first = grid[0].year
+    while first > grid[0].year - YEARS_BEFORE and first - 1 in known:
+        first -= 1
+    return range(first, max(grid[-1].year, *known) + 1)
 
 
 def yearly_totals(forecast: SeriesForecast, years: Sequence[int]) -> Floats:

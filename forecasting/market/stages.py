@@ -345,7 +345,7 @@ def world_check(
 ) -> tuple[CheckStep, ...]:
     """What a year's mine output makes: mined, contained, separated, with recycled oxide, alloy, finished magnet.
 
-    `mined_reo` is t REO by origin, `recycled_oxide_t` the NdPr oxide that came back from scrap in that year
+    `mined_reo` is t REO by origin, `recycled_oxide_t` the NdPr oxide that comes back from scrap in a year
     (t): an observed figure, so the loop isn't run on top of it. `factors` are central values.
     """
     mined = sum(mined_reo.values())
@@ -375,7 +375,7 @@ def world_check(
             "NdPr oxide from magnet scrap",
             recycled_oxide_t,
             graph.unit("oxide"),
-            "as reported for the year",
+            "a year's figure as reported, whatever the year above",
         ),
         CheckStep("oxide", "NdPr oxide in all", oxide, graph.unit("oxide"), "separated + recycled"),
         CheckStep(

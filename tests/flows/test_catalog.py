@@ -356,6 +356,10 @@ def test_a_plant_that_a_market_counts_on_must_be_there(tmp_path):
         ({"source": ""}, "source: every figure needs one"),
         ({"confidence": "sure"}, "confidence: 'sure' is not one of high, medium"),
         ({"unit": ""}, "unit: is empty"),
+        (
+            {"unit": "t NdFeBB/year"},
+            "eta_separation: unit: there is no unit 't NdFeBB/year'; did you mean 't NdFeB/year'?",
+        ),
         ({"factor": "eta_metal"}, "eta_metal: factor: the name is there twice"),
     ],
 )
@@ -370,6 +374,37 @@ def test_a_factor_that_can_not_be_used_is_named_with_file_row_and_column(tmp_pat
     place = len(table) + 1 if changes.get("factor") else 2
     assert str(caught.value).startswith(f"factors.csv: row {place}: ")
     assert says in str(caught.value)
+
+
+def test_the_unit_of_a_factor_that_no_market_uses_is_read_as_well(tmp_path):
+    spare = {**rows("factors.csv")[0], "factor": "spare", "unit": "vehicels/year"}
+    folder = own_table(tmp_path, "factors.csv", *rows("factors.csv"), spare)
+    with pytest.raises(CatalogError) as caught:
+        load_catalog(snapshot_dir=folder)
+    place = f"factors.csv: row {len(rows('factors.csv')) + 2}: spare: unit: "
+    assert str(caught.value).startswith(f"{place}there is no unit 'vehicels/year'")
+    assert str(caught.value).endswith("did you mean 'vehicles/year'?")
+
+
+@pytest.mark.parametrize(
+    ("importer", "near"),
+    [
+        pytest.param("Indai", "India", id="a plant's country"),
+        pytest.param("EU 27", "EU27", id="an importer of a shipped market"),
+    ],
+)
+def test_a_market_of_ones_own_with_a_slip_in_its_importer_is_refused(tmp_path, importer, near):
+    text = (
+        f'[m]\ntitle = "Ours"\nproduct = "magnets"\nimporter = "{importer}"\n'
+        '[[m.supply]]\nname = "s"\nbalance = true\n'
+        '[[m.demand]]\nname = "d"\nlevel = "other_uses_eu"\n'
+    )
+    (tmp_path / "markets.toml").write_text(text)
+    with pytest.raises(CatalogError, match=f"m: importer: .*did you mean '{near}'") as caught:
+        load_catalog(tmp_path)
+    assert str(caught.value).startswith("markets.toml: market m: importer: ")
+    (tmp_path / "markets.toml").write_text(text.replace(importer, near))
+    assert load_catalog(tmp_path).markets["m"].importer == near
 
 
 @pytest.mark.parametrize(

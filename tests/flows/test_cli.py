@@ -409,9 +409,9 @@ def test_every_line_of_a_market_can_be_traced_to_its_result(june, capsys):
     assert len(made) > 5
     for name in made:
         assert re.search(rf"^  (supply|demand): {re.escape(name[:40])}", trace, re.MULTILINE)
-    assert trace.count("    result    ") == len(
-        re.findall(r"^  (?:supply|demand): (?!Stock)", trace, re.MULTILINE)
-    )
+    titles = re.findall(r"^  (?:supply|demand): |^  Kept back", trace, re.MULTILINE)
+    assert trace.count("    result    ") == len(titles)
+    assert "\n  How lines depend on each other\n" in trace
     assert "cn_magnet_exports: 1,238 t/month  [high, known 20 Jun 2025]" in trace
     assert max(map(len, shown.splitlines())) <= 120
 

@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from flows import steps
-from flows.errors import UsageError
+from flows.errors import CatalogError, UsageError
 from flows.measures import mass_balance, measures
 from flows.settings import load_settings
 from flows.wiring import build
@@ -14,9 +14,10 @@ from flows.wiring import build
 NOW = date(2026, 11, 20)
 
 
-def opened(home) -> steps.Service:
+def opened(home, **more: str) -> steps.Service:
     quick = {"LODESTONE_MODELS": "random_walk,drift", "LODESTONE_MARKET_PATHS": "400"}
-    return build(load_settings({**quick, "LODESTONE_HOME": str(home)}, home / "none.toml"))
+    settings = {**quick, "LODESTONE_HOME": str(home), **more}
+    return build(load_settings(settings, home / "none.toml"))
 
 
 @pytest.fixture
@@ -51,6 +52,74 @@ def test_india_shows_how_much_of_its_mixed_customs_codes_is_ndfeb(filled):
     share = found["ndfeb_share_india_imports_hs85051190_china_t_fiscal_year"]
     # 17,685 t at 6.3 USD/kg: mostly not NdFeB.
     assert share.value == pytest.approx(0.04, abs=0.005)
+
+
+EUROPE = """
+[series.dy_oxide_europe]
+title = "Dysprosium oxide, CIF Europe"
+unit = "USD/kg"
+frequency = "month"
+kind = "price"
+source = "prices"
+"""
+DROP = """
+[csv_drop.desk]
+path = "drops"
+kind = "price"
+title = "Our price desk"
+confidence = "medium"
+period = "Month"
+published = "Read"
+[[csv_drop.desk.column]]
+column = "Dy"
+series = "dy_oxide_europe"
+unit = "USD/kg"
+"""
+
+
+def with_europe(home, catalog: str = EUROPE) -> steps.Service:
+    """A service whose user declares a European price and drops its figures."""
+    config = home / "config"
+    (config / "drops").mkdir(parents=True)
+    (config / "catalog.toml").write_text(catalog, encoding="utf-8")
+    (config / "sources.toml").write_text(DROP, encoding="utf-8")
+    (config / "drops" / "desk.csv").write_text(
+        "Month,Read,Dy\n2025-04,2025-05-02,700\n2025-05,2025-06-02,850\n", encoding="utf-8"
+    )
+    return opened(home, LODESTONE_CONFIG_DIR=str(config))
+
+
+def test_a_european_price_of_ones_own_shows_the_premium_over_chinas(tmp_path):
+    service = with_europe(tmp_path)
+    steps.ingest(service, at(service))
+    found = {one.name: one for one in measures(service, at(service))[""]}
+    china = {row.period: row.value for row in steps.history_rows(service, "dy_oxide", at(service))}
+    premium = found["ex_china_premium_dy_oxide_europe"]
+    assert premium.value == pytest.approx(850 / china[date(2025, 5, 1)] - 1)
+    assert premium.title == "Premium over China's price: Dysprosium oxide, CIF Europe, May 2025"
+    assert premium.confidence == "medium"
+    # Before the figure of May was out, the newest that both knew was April's.
+    earlier = {one.name: one for one in measures(service, at(service, date(2025, 6, 1)))[""]}
+    assert earlier["ex_china_premium_dy_oxide_europe"].title.endswith("April 2025")
+    service.close()
+
+
+def test_no_premium_is_shown_without_a_price_outside_china(filled):
+    assert not [one for one in measures(filled, at(filled))[""] if "premium" in one.name]
+
+
+@pytest.mark.parametrize(
+    ("field", "other"), [("unit", "EUR/kg"), ("frequency", "day"), ("kind", "reference")]
+)
+def test_a_price_outside_china_that_can_not_be_compared_is_named(tmp_path, field, other):
+    (line,) = (it for it in EUROPE.splitlines() if it.startswith(f"{field} = "))
+    service = with_europe(tmp_path, EUROPE.replace(line, f'{field} = "{other}"'))
+    with pytest.raises(CatalogError) as caught:
+        measures(service, at(service))
+    service.close()
+    assert f"catalog.toml: series.dy_oxide_europe: {field}: '{other}'; the premium over" in str(
+        caught.value
+    )
 
 
 def test_figures_that_were_not_known_give_no_indicator(filled):

@@ -115,6 +115,35 @@ def test_a_figure_that_is_recalled_says_that_it_is_to_be_verified():
                 assert "to be verified" in said or "background" in said, row
 
 
+def test_a_plant_whose_capacity_is_recalled_is_background():
+    """Only what is said of the capacity counts: parts of it, and later stages, may be recalled as well."""
+    recalled = set()
+    for row in rows("projects.csv"):
+        capacity = f"{float(row['capacity']):,.0f} "
+        for part in re.split(r"; ", f"{row['source']}; {row['note']}"):
+            is_of_capacity = part.startswith("background") or any(
+                word in part for word in ("capacity", "nameplate", capacity)
+            )
+            if "background" in part and is_of_capacity:
+                recalled.add(row["project"])
+                assert row["confidence"] == "background", (row["project"], part)
+    assert {"gebeng_heavy", "reetec", "noveon", "stillwater", "serra_verde"} < recalled
+    assert not recalled & {"independence", "eneabba"}
+
+
+def test_a_plant_that_produces_is_known_from_its_first_product():
+    for row in rows("projects.csv"):
+        if row["status"] in ("operating", "ramping"):
+            assert row["known_on"] <= row["starts_on"], row["project"]
+
+
+def test_indias_scheme_is_known_from_its_approval():
+    (approved,) = (
+        row["date"] for row in rows("policy_events.csv") if "approves REPM" in row["what"]
+    )
+    assert CATALOG.projects["repm_scheme"].known_on.isoformat() == approved
+
+
 def test_every_unit_of_a_factor_a_plant_and_a_markets_series_is_understood():
     for row in (*rows("factors.csv"), *rows("projects.csv")):
         parse_unit(row["unit"])

@@ -552,7 +552,7 @@ def test_a_plant_that_nobody_knew_of_is_left_out_and_that_is_said():
     later = replace(PLANT, known_on=date(2025, 11, 26))
     base, _ = project(WITH_PLANT, inputs(plant=later))
     assert sum(part(base, "Made at home").monthly_t) == 0
-    assert "Not known at that time, and left out: A plant." in base.notes
+    assert "Not in the sources of that time, and left out: A plant." in base.notes
 
 
 def test_a_plant_gives_no_more_than_its_oxide_allows():
@@ -625,6 +625,13 @@ def test_a_regime_that_was_announced_yesterday_is_felt_before_any_export_month_s
     # April arrives what was shipped in March: eleven days under the new rule.
     assert licensed.months[0].shortfall_t.p50 > 100
     assert licensed.months[-1].shortfall_share.p50 < 0.05
+
+
+def test_a_regime_that_nobody_knows_of_is_not_asked_for_its_factors():
+    later = replace(REGIME, known_on=date(2026, 1, 1), covers="nobody_wrote_this_one_yet")
+    (base,) = project(given=inputs(regimes=(later,)), scenarios=(BASE,))
+    (alone,) = project(scenarios=(BASE,))
+    assert base.months == alone.months
 
 
 def test_a_freeze_of_controlled_grades_leaves_the_others_but_for_their_delay():
@@ -783,13 +790,21 @@ def test_every_number_of_a_line_is_traced_to_series_factor_vintage_and_source():
     assert ("Made at home", "plant", "plant") in steps
     assert ("From China", "share", "china_share") in steps
     assert ("From China", "licence", "exports") in steps
-    assert ("From China", "licence", "licence_lead_days") in steps
+    kept = "Kept back by export licences and clearance"
+    assert (kept, "licence", "licence_lead_days") in steps
+    assert (kept, "licence", "dy_tb_share") in steps
+    assert ("How lines depend on each other", "common", "common_shock_demand") in steps
     assert {name for name, step, _ in steps if step == "result"} == {
-        c.name for c in WITH_PLANT.components
+        *(c.name for c in WITH_PLANT.components),
+        kept,
     }
     assert all(step.source and step.confidence for step in base.trace)
     activity = next(step for step in base.trace if step.step == "activity")
     assert activity.known_at == cars().vintage
+    # The line follows from it: 6 million vehicles a year at 2 kg.
+    assert (activity.central, activity.unit) == (pytest.approx(6e6), "vehicles/year")
+    result = next(s for s in base.trace if (s.component, s.step) == ("Cars", "result"))
+    assert result.central == pytest.approx(activity.central * 2 / 1000)
 
 
 def test_a_plant_that_may_not_come_is_as_sure_as_that_and_its_trace_says_so():

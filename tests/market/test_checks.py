@@ -433,6 +433,35 @@ def test_a_component_that_can_not_be_computed_is_named(component, says):
     assert says in said
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"origin": "India"}, "origin: 'India' has no effect on a demand, only on a supply"),
+        ({"licences_of": "China"}, "licences_of: 'China' has no effect on a demand"),
+        ({"exported": "half"}, "exported: 'half' has no effect on a demand"),
+        ({"grades": "free"}, "grades: 'free' has no effect on a demand"),
+    ],
+)
+def test_what_only_a_supply_can_say_is_refused_on_a_demand(fields, says):
+    check(market(replace(IMPORTS, **fields), CARS))
+    said = refusal(market(IMPORTS, replace(CARS, **fields)))
+    assert said.startswith(f"market m: demand 'Cars': {says}")
+
+
+def test_a_plant_is_counted_once_in_a_market():
+    plant = Component("Plant", "supply", project="Sumter", origin="United States")
+    other = replace(plant, name="Other plant", project="Hanau")
+    check(market(IMPORTS, CARS, plant, other))
+    said = refusal(market(IMPORTS, CARS, plant, replace(other, project="Sumter")))
+    assert said == (
+        "market m: supply 'Other plant': project: 'Sumter' is in 'Plant' already; "
+        "a plant stands in one line of a market"
+    )
+    # Also where one of them is only shown: its tonnes would stand there twice.
+    shown = replace(plant, name="Shown", channel="embedded")
+    assert "supply 'Shown': project:" in refusal(market(IMPORTS, CARS, plant, shown))
+
+
 def shared(*parts: tuple[str, bool], side: str = "demand") -> list[Component]:
     """Components that take these shares (or the rest) of one series."""
     return [
@@ -583,6 +612,36 @@ def test_a_misspelt_origin_does_not_escape_its_licences(origin):
     said = refusal(market(misspelt, CARS), licensed={"China"})
     assert f"origin: there are no licences of {origin!r}; did you mean 'China'?" in said
     check(market(replace(misspelt, licences_of="none"), CARS), licensed={"China"})
+
+
+@pytest.mark.parametrize(
+    ("importer", "near"),
+    [
+        pytest.param("Untied States", "United States", id="a plant's country"),
+        pytest.param("germany", "Germany", id="another case"),
+        pytest.param("Chnia", "China", id="an origin of its own"),
+        pytest.param("Inida", "India", id="an importer of another market"),
+        pytest.param("Japn", "Japan", id="an origin with licences"),
+    ],
+)
+def test_a_misspelt_importer_is_refused_with_what_was_meant(importer, near):
+    known = {"licensed": {"Japan"}, "places": {"", "India", "EU27"}}
+    assert refusal(market(importer=importer), **known) == (
+        f"market m: importer: no supply, plant or other market names {importer!r}; "
+        f"did you mean {near!r}?"
+    )
+    check(market(importer=near), **known)
+
+
+@pytest.mark.parametrize("importer", ["", "Brazil", "EU28", "Austria"])
+def test_an_importer_that_nobody_else_names_is_fine(importer):
+    check(market(importer=importer), places={"EU27", "Australia"})
+
+
+def test_an_importer_that_its_own_supply_names_is_fine():
+    own = Component("Own", "supply", level="jv_per_year", origin="Germania")
+    assert "did you mean 'Germany'?" in refusal(market(importer="Germania"))
+    check(market(IMPORTS, own, CARS, importer="Germania"))
 
 
 # --- projects
@@ -1032,6 +1091,7 @@ ANY_MARKET = mutated(
         "title": WORDS,
         "components": tuples(COMPONENTS, 4),
         "unit": st.sampled_from(["t NdFeB", "t NdPr oxide", "t", "kg", "/"]),
+        "importer": WORDS,
         "stock_weeks": NAMES,
     },
 )

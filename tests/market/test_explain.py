@@ -416,19 +416,26 @@ def test_the_sentence_has_the_direction_that_its_figures_show(before_t, after_t,
     assert said(before_t, after_t, *bars, months=1) == f"Expected shortfall {words}"
 
 
-def test_imports_that_follow_demand_are_one_bar_with_it_from_one_projection_to_the_next():
-    def at(demand: float, ordered: float, kept: float, short: float) -> MarketProjection:
-        imports = replace(line("supply", "Imports", ordered - kept), closes=True)
-        lines = (imports, line("supply", "Own plant", 10), line("demand", "Cars", demand))
-        return projected((short,), *lines, line("loss", KEPT, kept), licensed=("Imports",))
+def test_imports_that_follow_demand_are_one_bar_beside_those_of_demand_and_own_output():
+    def at(
+        demand: float, ordered: float, kept: float, short: float, own: float
+    ) -> MarketProjection:
+        imports = [
+            replace(line("supply", name, (ordered - kept) / 2), closes=True) for name in "AB"
+        ]
+        lines = (*imports, line("supply", "Own plant", own), line("demand", "Cars", demand))
+        return projected((short,), *lines, line("loss", KEPT, kept), licensed=("A", "B"))
 
-    found = explained(at(1000, 990, 0, 0), at(200, 195, 80, 60))
-    # Demand fell by 800, orders by 795: five are ordered to rebuild stock.
+    found = explained(at(1000, 990, 0, 0, 10), at(200, 185, 80, 60, 20))
+    # Demand fell by 800 and own output rose by 10: orders fell by 805, five are to rebuild stock.
     assert bars_of(found) == {
         KEPT: pytest.approx(80),
-        "Demand, less what is made and ordered for it": pytest.approx(-5),
+        "Imports ordered for it": pytest.approx(805),
+        "Cars": pytest.approx(-800),
+        "Own plant": pytest.approx(-10),
         "Stock and surplus": pytest.approx(-15),
     }
+    assert found.bars[0].name == KEPT  # what a reader looks for, before what mirrors each other
     assert_adds_up(found)
 
 

@@ -183,6 +183,16 @@ def test_grades_without_licence_wait_at_the_same_counter_for_a_part_of_the_delay
     assert found.mixed == pytest.approx(0.6 * found.controlled + 0.4 * found.free)
 
 
+def test_a_short_queue_delays_grades_without_licence_little():
+    grid = months(date(2025, 4, 1), 3)
+    few = flow({}, grid, licensed_groups([drawn(covers=0.01)], grid, date(2025, 6, 1)))
+    assert few.controlled[0, 0] < 0.3
+    assert (few.free > 0.98).all()
+    assert (few.mixed > 0.97).all()
+    half = flow({}, grid, licensed_groups([drawn(covers=0.25)], grid, date(2025, 6, 1)))
+    assert 1 - half.free == pytest.approx(0.5 * 0.5 * (1 - half.controlled))
+
+
 def test_a_regime_is_not_felt_before_it_is_known():
     grid = months(date(2025, 1, 1), 12)
     (before,) = licensed_groups([drawn()], grid, date(2025, 4, 3))

@@ -845,6 +845,34 @@ def test_supply_of_unknown_origin_is_no_single_supplier_that_could_fail():
     assert found["net_import_reliance"].value == pytest.approx(90 / 100)
 
 
+def test_what_an_importer_makes_itself_is_no_supplier_that_fails():
+    """Japan's makers are its largest origin; the one that could cut it off is China."""
+    lines = (
+        line("Makers", "supply", [60, 60], origin="Japan"),
+        line("From China", "supply", [30, 30], origin="China"),
+        line("From Vietnam", "supply", [10, 10], origin="Vietnam"),
+        line("Cars", "demand", [100, 100]),
+    )
+    found = named(supply_indicators(india(*lines, importer="Japan")))["n_minus_1"]
+    assert found.value == pytest.approx(70 / 100)
+    assert found.reading.startswith("without China: above")
+    assert found.title == "Demand that supply covers without its largest foreign origin"
+    # To the world, Japan is an origin as any other.
+    found = named(supply_indicators(india(*lines, importer="")))["n_minus_1"]
+    assert found.value == pytest.approx(40 / 100)
+    assert found.reading.startswith("without Japan: within")
+    assert found.title == "Demand that supply covers without its largest origin"
+
+
+def test_without_a_named_origin_abroad_there_is_none_to_lose():
+    projection = india(
+        line("Own plant", "supply", [5, 5], origin="India"),
+        line("Elsewhere", "supply", [30, 30]),
+        line("Cars", "demand", [50, 50]),
+    )
+    assert "n_minus_1" not in named(supply_indicators(projection))
+
+
 def test_a_freeze_of_imports_is_no_autonomy():
     """Over demand instead of supply, reliance would fall from 80 to 40 %."""
     calm = india(

@@ -52,6 +52,26 @@ def test_a_growing_series_does_not_jump_in_january():
     assert np.abs(np.diff(monthly)).max() < 1.5  # flat twelfths would jump by 10
 
 
+def test_a_year_that_would_go_below_zero_gives_way_alone():
+    totals = np.array([[120.0], [120.0], [120.0], [1.0], [1200.0]])
+    monthly = spread_years(totals)[:, 0].reshape(5, 12)
+    assert (monthly >= 0).all()
+    assert monthly.sum(axis=1) == pytest.approx(totals[:, 0])
+    # The years beside it stay smooth: flat twelfths would jump by 90 in the last January.
+    assert np.abs(np.diff(monthly[4])).max() < 30
+    assert monthly[4, 0] < 60
+
+
+def test_a_month_is_the_same_however_far_a_market_looks():
+    one = series(
+        "year",
+        {date(2020 + i, 1, 1): 10.0 * 2**i for i in range(5)},
+        {date(2025 + i, 1, 1): 320.0 - 40 * i for i in range(6)},
+    )
+    short, long = (monthly_activity(one, month_grid(date(2025, 3, 1), 9, n)) for n in (1, 60))
+    assert long[: len(short)] == pytest.approx(short)
+
+
 def test_a_months_figure_is_taken_as_it_is():
     known = {add_months(date(2024, 1, 1), i): 10.0 + i for i in range(12)}
     one = series("month", known, {date(2025, 1, 1): 99.0})
