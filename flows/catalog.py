@@ -26,6 +26,8 @@ T = TypeVar("T")
 REFERENCE = resources.files("flows") / "reference"
 FREQUENCIES = ("day", "month", "year")
 KINDS = ("price", "trade", "reference")
+OUTSIDE_CHINA = "{series}_europe"
+"""A monthly price that is forecast may have a twin outside China under this name: the premium is theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,28 @@ def _check_series(series: Mapping[str, SeriesEntry], sources: Mapping[str, Sourc
             if series[part].unit != entry.unit:
                 message = f"catalog.toml: series.{name}: splice: {part} is in {series[part].unit}, not {entry.unit}"
                 raise CatalogError(message)
+        outside = series.get(OUTSIDE_CHINA.format(series=name))
+        if outside and (entry.kind, entry.forecast, entry.frequency) == ("price", True, "month"):
+            _require_comparable(outside, entry)
+
+
+def _require_comparable(outside: SeriesEntry, inside: SeriesEntry) -> None:
+    """Raise CatalogError unless both are prices of one unit and rhythm: a premium over anything else is none."""
+    for label, mend in (
+        ("kind", ""),
+        ("unit", "; figures in another one are converted to it as they are read"),
+        (
+            "frequency",
+            "; declare a daily price under a name of its own, and splice it into this one",
+        ),
+    ):
+        found, wanted = getattr(outside, label), getattr(inside, label)
+        if found != wanted:
+            message = (
+                f"catalog.toml: series.{outside.series}: {label}: {found!r}; "
+                f"the premium over {inside.series} needs {wanted!r}{mend}"
+            )
+            raise CatalogError(message)
 
 
 def _families(tables: Any, file: str) -> Iterator[tuple[str, SeriesEntry]]:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from flows.catalog import SeriesEntry
-from flows.errors import CatalogError, UsageError
+from flows.catalog import OUTSIDE_CHINA, SeriesEntry
+from flows.errors import UsageError
 from flows.known import observed
 from flows.service import Moment, Service
 from forecasting.market.indicators import StageSeries, series_indicators
@@ -14,8 +14,6 @@ from forecasting.results import Indicator, ObservedSeries
 WORLD = ""
 MINED = "mine_output_"
 SCRAP = "scrap_ndpr_oxide_per_year"
-OUTSIDE = "{series}_europe"
-"""The same price outside China: a series of the user's own, since none is bundled."""
 REPORTERS = {
     "India": "india",
     "EU27": "european_union",
@@ -134,9 +132,8 @@ class _Known:
         """Those of them that the catalogue has outside China as well: (outside, in China)."""
         catalog = self._service.catalog
         for entry in self._monthly_prices():
-            outside = catalog.series.get(OUTSIDE.format(series=entry.series))
+            outside = catalog.series.get(OUTSIDE_CHINA.format(series=entry.series))
             if outside is not None:
-                _require_comparable(outside, entry)
                 yield self.series(outside.series), self.series(entry.series)
 
     def _monthly_prices(self) -> Iterator[SeriesEntry]:
@@ -155,22 +152,3 @@ class _Known:
             # China's exports are kept for single countries, not for the European Union.
             if all(name in catalog.series for name in names):
                 yield self.series(names[0]), self.series(names[1])
-
-
-def _require_comparable(outside: SeriesEntry, inside: SeriesEntry) -> None:
-    """Raise CatalogError unless both are prices of one unit and rhythm: a premium over anything else is none."""
-    for label, mend in (
-        ("kind", ""),
-        ("unit", "; figures in another one are converted to it as they are read"),
-        (
-            "frequency",
-            "; declare a daily price under a name of its own, and splice it into this one",
-        ),
-    ):
-        found, wanted = getattr(outside, label), getattr(inside, label)
-        if found != wanted:
-            message = (
-                f"catalog.toml: series.{outside.series}: {label}: {found!r}; "
-                f"the premium over {inside.series} needs {wanted!r}{mend}"
-            )
-            raise CatalogError(message)

@@ -113,10 +113,8 @@ def test_no_premium_is_shown_without_a_price_outside_china(filled):
 )
 def test_a_price_outside_china_that_can_not_be_compared_is_named(tmp_path, field, other):
     (line,) = (it for it in EUROPE.splitlines() if it.startswith(f"{field} = "))
-    service = with_europe(tmp_path, EUROPE.replace(line, f'{field} = "{other}"'))
     with pytest.raises(CatalogError) as caught:
-        measures(service, at(service))
-    service.close()
+        with_europe(tmp_path, EUROPE.replace(line, f'{field} = "{other}"'))
     assert f"catalog.toml: series.dy_oxide_europe: {field}: '{other}'; the premium over" in str(
         caught.value
     )
