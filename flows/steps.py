@@ -454,7 +454,7 @@ def project(
                 seed=service.settings.seed,
             )
         except CannotProjectError as error:
-            refused[name] = _lacking(market, str(error))
+            refused[name] = _lacking(market, error)
             continue
         for result in results:
             if months == usual and result.scenario in service.catalog.scenarios:
@@ -524,11 +524,15 @@ def _market_inputs(service: Service, at: Moment) -> Inputs:
     )
 
 
-def _lacking(market: Market, why: str) -> str:
+def _lacking(market: Market, error: CannotProjectError) -> str:
     """Why a market can't be projected, with its name and the lines that rest on the series in question."""
+    why = str(error)
     told = why if why.startswith(f"{market.market}: ") else f"{market.market}: {why}"
-    words = set(re.split(r"[\s:;,]+", why))
-    lines = [f"{c.side} {c.name!r}" for c in market.components if c.series in words]
+    lines = [
+        f"{one.side} {one.name!r}"
+        for one in market.components
+        if error.series and one.series == error.series
+    ]
     return f"{told} (for {listing(lines)})" if lines else told
 
 

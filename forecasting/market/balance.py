@@ -138,6 +138,7 @@ class _Base:
         self.factors = {name: self._drawn(name) for name in sorted(self.names)}
         self.base_year = _base_year(market, inputs)
         self.lines = self._lines()
+        self.activities = self._activities()
         self.orderable = _orderable(market)
         self.arrivals = {
             origin: draws
@@ -435,7 +436,7 @@ class _Base:
                 self.inputs,
                 self._regimes,
                 {part.name: part.tonnes_per_year for part in parts},
-                self._activities(),
+                self.activities,
             ),
         )
         stock = self.inputs.factors[self.market.stock_weeks] if self.market.stock_weeks else None
@@ -687,13 +688,13 @@ def _require(market: Market, names: Iterable[str], inputs: Inputs) -> None:
         if series not in inputs.forecasts:
             why = inputs.refusals.get(series, "no forecast was made")
             message = f"{market.market}: {series} can't be used: {why}"
-            raise CannotProjectError(message)
+            raise CannotProjectError(message, series)
         if inputs.forecasts[series].vintage > inputs.known_at:
             message = (
                 f"{market.market}: {series}: its forecast rests on figures of "
                 f"{inputs.forecasts[series].vintage:%Y-%m-%d}, later than {inputs.known_at:%Y-%m-%d}"
             )
-            raise CannotProjectError(message)
+            raise CannotProjectError(message, series)
     for origin, exports in inputs.exports.items():
         late = [point for point in exports.points if point.known_at > inputs.known_at]
         if late:

@@ -21,7 +21,11 @@ class MarketDefinitionError(Exception):
 
 
 class CannotProjectError(Exception):
-    """A market lacks an input at this moment; the text names market and series."""
+    """A market lacks an input at this moment; the text names it, `series` too where it is one."""
+
+    def __init__(self, message: str, series: str = "") -> None:
+        super().__init__(message)
+        self.series = series
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def monthly_activity(forecast: SeriesForecast, grid: Sequence[date]) -> Floats:
 def _by_month(forecast: SeriesForecast, grid: Sequence[date]) -> Floats:
     if not np.isfinite(forecast.paths).all():
         message = f"{forecast.series}: its forecast holds a figure that is no finite number"
-        raise CannotProjectError(message)
+        raise CannotProjectError(message, forecast.series)
     if forecast.frequency == "year":
         years = _years_around(forecast, grid)
         start = months_between(date(years[0], 1, 1), grid[0])
@@ -82,7 +82,7 @@ def _by_month(forecast: SeriesForecast, grid: Sequence[date]) -> Floats:
             message = (
                 f"{forecast.series}: {gaps[0]:%B %Y} is not known, and a balance can't leave it out"
             )
-            raise CannotProjectError(message)
+            raise CannotProjectError(message, forecast.series)
         return _stacked(rows, forecast)
     return _summed(forecast, grid, known, ahead)
 
@@ -109,14 +109,14 @@ def yearly_totals(forecast: SeriesForecast, years: Sequence[int]) -> Floats:
                 f"{forecast.series}: its years begin in {odd:%B}; only calendar years can be spread over "
                 "months"
             )
-            raise CannotProjectError(message)
+            raise CannotProjectError(message, forecast.series)
         known, ahead = _known_and_ahead(forecast)
         rows = [known.get(date(year, 1, 1), ahead.get(date(year, 1, 1))) for year in years]
         gaps = [year for year, row in zip(years, rows, strict=True) if row is None]
         if gaps:
             span = f"{min(known).year}-{max(ahead or known).year}"
             message = f"{forecast.series}: the market needs {gaps[0]}, known or forecast is {span}"
-            raise CannotProjectError(message)
+            raise CannotProjectError(message, forecast.series)
         return _stacked(rows, forecast)
     months = [date(year, month, 1) for year in years for month in range(1, 13)]
     monthly = monthly_activity(forecast, months)
@@ -145,7 +145,7 @@ def _require_span(
             f"{forecast.series}: the market needs {grid[0]:%Y-%m} to {grid[-1]:%Y-%m}, "
             f"known or forecast is {first} to {last}"
         )
-        raise CannotProjectError(message)
+        raise CannotProjectError(message, forecast.series)
 
 
 def _summed(
@@ -173,7 +173,7 @@ def _summed(
             f"{forecast.series}: the market needs {grid[0]} to {ends}, and nothing is known or forecast "
             f"between {gap[0]} and {gap[1]}"
         )
-        raise CannotProjectError(message)
+        raise CannotProjectError(message, forecast.series)
     monthly = np.zeros((len(grid), len(forecast.paths)))
     place = {month: row for row, month in enumerate(grid)}
     for period in periods:
