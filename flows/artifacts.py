@@ -302,10 +302,10 @@ def market_page(
     if first.indicators:
         lines += [
             "",
-            "| indicator | value | reading | evidence |",
-            "| --- | ---: | --- | --- |",
+            # A list, not a table: Prefect's tables don't wrap, and the reading would be cut off.
             *(
-                f"| {_cell(one.title)} | {indicator_value(one)} | {_cell(one.reading)} | {one.confidence} |"
+                f"- {_plain(one.title)}: **{indicator_value(one)}**"
+                f"{f', {_plain(one.reading)}' if one.reading else ''} ({one.confidence})"
                 for one in first.indicators
             ),
         ]
@@ -334,8 +334,8 @@ def _scenario_table(
     """One row a scenario: what stays unmet soon, from when much does, and what it adds to the base case."""
     months = min(SUMMARY_MONTHS, len(projections[0].months))
     lines = [
-        f"| scenario | unmet over {months} months, 80 % range | first month with more than 5 % unmet, "
-        f"at even odds | expected shortfall against base case, {projections[0].unit} |",
+        # Short heads and names: Prefect's tables don't wrap.
+        f"| scenario | unmet, {months} months | over 5 % from | against base, {projections[0].unit} |",
         "| --- | ---: | --- | ---: |",
     ]
     for one in projections:
@@ -345,7 +345,7 @@ def _scenario_table(
         change = None if one is projections[0] else changes.get((one.market, one.scenario))
         adds = "–" if change is None else signed_tonnes(change.after_t - change.before_t)
         lines.append(
-            f"| {_cell(one.scenario_title)} | {percent(middle)} ({percent_span(low, high)}) "
+            f"| {_cell(one.scenario)} | {percent(middle)} ({percent_span(low, high)}) "
             f"| {month(crossing) if crossing else 'none'} | {adds} |"
         )
     return lines

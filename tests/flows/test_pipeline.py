@@ -357,12 +357,9 @@ def test_a_market_page_holds_every_picture_what_changed_scenarios_indicators_and
     assert "In June, against in March: expected shortfall over 12 months rises" in page.markdown
     lines = page.markdown.splitlines()
     # A tenth and three tenths of 1,000 t in each of twelve months.
-    assert "| China stops | 30 % (30 to 30 %) | Jul 2025 | +2,400 |" in lines
-    assert (
-        "| Base case: no new measure, licences as observed | 10 % (10 to 10 %) | Jul 2025 | – |"
-        in lines
-    )
-    assert r"| HHI \| of origins | 9,000 of 10,000 | high | low |" in lines
+    assert "| licence-freeze | 30 % (30 to 30 %) | Jul 2025 | +2,400 |" in lines
+    assert "| base | 10 % (10 to 10 %) | Jul 2025 | – |" in lines
+    assert r"- HHI \| of origins: **9,000 of 10,000**, high (low)" in lines
     assert any(line.startswith("| Mined in China | supply | 9,000 to 11,000 |") for line in lines)
     assert "- Grades are not told apart." in lines
 
