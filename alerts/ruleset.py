@@ -9,7 +9,6 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
-from alerts.degraded import CRPS_LIMIT, HELD_LIMIT, ModelDegraded
 from alerts.errors import RuleFileError
 from alerts.routing import Route, nearest
 from alerts.rules import (
@@ -24,6 +23,7 @@ from alerts.rules import (
     VolumeDrop,
     short_hash,
 )
+from alerts.rules.models import CRPS_LIMIT, HELD_LIMIT, ModelDegraded
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _CHANNEL = re.compile(r"#[^\s#@<>&,.A-Z]{1,80}|[CGD][A-Z0-9]{6,20}")

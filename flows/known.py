@@ -6,8 +6,8 @@ from datetime import date, datetime, timedelta
 
 import pandas as pd
 
-from alerts.degraded import ModelDegraded
 from alerts.rules import NotEvaluated, PriceSpike, Shortfall, VolumeDrop
+from alerts.rules.models import ModelDegraded
 from flows.accounts import ForecastReport
 from flows.sentences import BASE, Judged, ModelVerdict, known_words, scenario_words
 from flows.service import Moment, Service

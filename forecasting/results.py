@@ -306,6 +306,33 @@ class SourceState:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyAct:
+    """A government's decision as a reader hears of it, from the day on which it was known for sure."""
+
+    act: str  # equal for the same decision, whenever it is read
+    title: str
+    kind: str  # "export_control", "quota", …: the words of its file
+    direction: str  # "tighten" | "loosen" | "neutral" | "unknown"
+    known_on: date
+    materials: str  # as the file names them
+    source: str
+    confidence: str
+    detail: str = ""  # one or two sentences, or empty
+
+
+@dataclass(frozen=True, slots=True)
+class SourceVisit:
+    """The last visit to a publisher: what it gave and what was turned away."""
+
+    source: str
+    at: datetime
+    read: int  # rows
+    quarantined: int
+    error: str = ""
+    samples: tuple[str, ...] = ()  # why rows were turned away, the commonest first
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """Everything the rules may look at, as known at one moment."""
 
@@ -316,3 +343,11 @@ class Situation:
     projections: Mapping[tuple[str, str], MarketProjection] = field(default_factory=dict)
     sources: Mapping[str, SourceState] = field(default_factory=dict)
     scorecards: Mapping[str, Scorecard] = field(default_factory=dict)  # by series
+    policy_acts: tuple[PolicyAct, ...] = ()  # known at the moment, oldest first
+    visits: Mapping[str, SourceVisit] = field(default_factory=dict)  # by source
+    last_judged_at: datetime | None = None  # when the rules of this book were judged before
+    # What rests on what: series of each market (its exports too), publisher of each series.
+    market_series: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    series_source: Mapping[str, str] = field(default_factory=dict)
+    # Calibrated chances of a rise: (series, share 0-1 above the newest price, periods ahead) -> 0-1.
+    rise_chances: Mapping[tuple[str, float, int], float] = field(default_factory=dict)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from alerts.degraded import ModelDegraded
 from alerts.lifecycle import Decision, decide
 from alerts.messages import Message, root_message, transition_reply
 from alerts.rules import (
@@ -16,6 +15,7 @@ from alerts.rules import (
     StaleSource,
     VolumeDrop,
 )
+from alerts.rules.models import ModelDegraded
 from forecasting.results import Situation
 from tests.builders import (
     NOW,

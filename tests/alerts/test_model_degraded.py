@@ -1,4 +1,4 @@
-"""alerts/degraded.py: when forecasts no longer earn their place, and what operators are told of it."""
+"""alerts/rules/models.py: when forecasts no longer earn their place, and what operators are told of it."""
 
 import math
 from dataclasses import replace
@@ -6,10 +6,10 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from alerts.degraded import ModelDegraded
 from alerts.lifecycle import Reason, State, decide
 from alerts.messages import root_message
 from alerts.rules import HEADLINE_LIMIT, Limit, NotEvaluated, Reading, RuleOptions, Severity
+from alerts.rules.models import ModelDegraded
 from forecasting.results import Scorecard, SeriesForecast, Situation
 from tests.builders import NOW, make_forecast, make_scorecard, month_after
 

@@ -15,9 +15,8 @@ from alerts.rules import (
     Shortfall,
     StaleSource,
     VolumeDrop,
-    evidence_note,
-    fitted,
 )
+from alerts.rules.words import evidence_note, fitted
 from forecasting.results import Situation
 from tests.builders import (
     NOW,

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from alerts.degraded import ModelDegraded
 from alerts.errors import RuleFileError
 from alerts.rules import Limit, PriceSpike, Severity, Shortfall, StaleSource, VolumeDrop
+from alerts.rules.models import ModelDegraded
 from alerts.ruleset import Ruleset, load_ruleset
 
 DEFAULTS = Path(__file__).parents[2] / "flows" / "reference" / "rules.toml"

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-from alerts.rules import (
+from alerts.rules.limits import Limit
+from alerts.rules.reading import (
+    FOR_OPERATORS,
     ChartRef,
     Fact,
-    Limit,
     NotEvaluated,
     Reading,
     RuleOptions,
     Severity,
-    fitted,
     short_hash,
 )
+from alerts.rules.words import fitted
 from alerts.wording import day, days, listing, percent, period
 from forecasting.results import CutoffCheck, Scorecard, SeriesForecast, Situation
 
@@ -36,7 +37,6 @@ _UNSEEN_DAYS = 14
 
 CRPS_LIMIT = Limit(Severity.WARNING, 1.15, 1.05)
 HELD_LIMIT = Limit(Severity.WARNING, 0.55, 0.65)
-FOR_OPERATORS = RuleOptions(route="operators")
 
 
 @dataclass(frozen=True, slots=True)
