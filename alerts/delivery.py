@@ -196,7 +196,8 @@ class _Delivery:
             if entry.root is None or entry.image is None:
                 message = "the chart has no picture, or no message to stand under"
                 raise RefusedError(message)
-            return self._sender.upload(entry.root, entry.image, entry.alt_text, entry.delivery_key)
+            under = entry.thread or entry.root
+            return self._sender.upload(under, entry.image, entry.alt_text, entry.delivery_key)
         content = self._content(entry)
         try:
             return self._show(entry, content)
@@ -207,7 +208,9 @@ class _Delivery:
             return self._show(entry, Rendered(_short(content.text)))
 
     def _show(self, entry: OutboxEntry, content: Rendered) -> Receipt:
-        if entry.kind is EntryKind.ROOT:
+        if entry.kind.stands_alone:
+            if entry.thread is not None:
+                return self._in_thread(entry, entry.thread, content)
             return self._sender.post(
                 entry.channel, content.text, content.blocks, entry.delivery_key
             )
@@ -218,13 +221,16 @@ class _Delivery:
             # The root's own key stays on it, so that it can still be found.
             self._sender.edit(entry.root, content.text, content.blocks, entry.root_key)
             return entry.root
+        return self._in_thread(entry, entry.thread or entry.root, content)
+
+    def _in_thread(self, entry: OutboxEntry, thread: Receipt, content: Rendered) -> Receipt:
         return self._sender.post(
-            entry.root.channel_id,
+            thread.channel_id,
             content.text,
             content.blocks,
             entry.delivery_key,
             # A root whose ts Slack kept to itself has no thread: better beside it than not at all.
-            thread_ts=entry.root.ts or None,
+            thread_ts=thread.ts or None,
         )
 
     def _content(self, entry: OutboxEntry) -> Rendered:
@@ -285,13 +291,14 @@ class _Delivery:
 
     def _find(self, entry: OutboxEntry) -> Receipt | None:
         since = (entry.started_at or entry.created_at) - _CLOCK_SKEW
-        if entry.kind is EntryKind.ROOT:
+        if entry.kind.stands_alone and entry.thread is None:
             channel = entry.channel_id or entry.channel
             return self._sender.find(channel, entry.delivery_key, since=since)
-        if entry.root is None:
+        thread = entry.thread or entry.root
+        if thread is None:
             return None
         return self._sender.find(
-            entry.root.channel_id, entry.delivery_key, since=since, thread_ts=entry.root.ts or None
+            thread.channel_id, entry.delivery_key, since=since, thread_ts=thread.ts or None
         )
 
     def _not_found(self, entry: OutboxEntry) -> None:

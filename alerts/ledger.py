@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from alerts.lifecycle import Decision
+from alerts.incident import Decision
+from alerts.rules import NotEvaluated, Reading, RuleOptions
 
 
 class EntryKind(enum.StrEnum):
@@ -16,6 +17,12 @@ class EntryKind(enum.StrEnum):
     EDIT = "edit"  # the root message as it should look now; only the newest counts
     REPLY = "reply"  # a line in the thread
     CHART = "chart"  # a picture in the thread; never in the way of text
+    NOTICE = "notice"  # a message of its own in another channel, for whoever has to be called
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether it is posted without a message of its incident standing before it."""
+        return self in {EntryKind.ROOT, EntryKind.NOTICE}
 
 
 class OutboxState(enum.StrEnum):
@@ -43,6 +50,15 @@ class NewEntry:
     message: Mapping[str, Any]
     image: bytes | None = None
     alt_text: str = ""
+    not_before: datetime | None = None  # a mute window that has to pass first
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a rule says of one subject, with what the life of its incident needs to know of the rule."""
+
+    result: Reading | NotEvaluated
+    options: RuleOptions
 
 
 Compose = Callable[[Decision], Sequence[NewEntry]]
@@ -89,6 +105,7 @@ class OutboxEntry:
     receipt: Receipt | None
     error: str
     root: Receipt | None  # the incident's root message, once it stands
+    thread: Receipt | None  # the message in whose thread all of it stands; None: in its root's own
     root_key: str  # the root's delivery key: an edit carries it on
     channel_id: str | None  # learnt from an earlier receipt of the same channel
 

@@ -1,163 +1,31 @@
 """The life of an incident: compares what was last said with what is true now, and names the reason."""
 
-import enum
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Self
+from dataclasses import replace
+from datetime import datetime
 
-from alerts.rules import NotEvaluated, Reading, RuleOptions, Severity
+from alerts.incident import (
+    DataState,
+    Decision,
+    Incident,
+    Reason,
+    State,
+    incident_id,
+)
+from alerts.rules import DEFAULT_OPTIONS, NotEvaluated, Reading, RuleOptions, Severity
+from alerts.telling import FREELY, Around, told
 
-_NAMESPACE = uuid.UUID("5b0c4d8e-6a0f-5f0e-9d6e-0d1f2c9a7b31")
-
-
-class State(enum.StrEnum):
-    """Where an incident stands. PENDING has not been said to anyone yet."""
-
-    PENDING = "PENDING"
-    FIRING = "FIRING"
-    RECOVERING = "RECOVERING"
-    RESOLVED = "RESOLVED"
-    WITHDRAWN = "WITHDRAWN"
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a reader should still reckon with it."""
-        return self in {State.FIRING, State.RECOVERING}
-
-
-class Reason(enum.StrEnum):
-    """Why a decision came out as it did: stored, logged and shown as "why now"."""
-
-    OPENED = "OPENED"
-    PENDING = "PENDING"  # crossed, but not often enough in a row
-    ESCALATED = "ESCALATED"
-    LOWERED = "LOWERED"  # still crossed, at a lower severity, after the clear rule
-    UPDATED = "UPDATED"  # same severity, new numbers
-    UNCHANGED = "UNCHANGED"
-    STILL_QUIET = "STILL_QUIET"
-    RECOVERING = "RECOVERING"
-    RESOLVED = "RESOLVED"
-    REOPENED = "REOPENED"
-    KEPT_LAST = "KEPT_LAST"  # could not be evaluated
-    ALREADY_EVALUATED = "ALREADY_EVALUATED"
-    WITHDRAWN = "WITHDRAWN"  # its rule is gone
-    LIMIT_CHANGED = "LIMIT_CHANGED"
-
-    @property
-    def brings_a_picture(self) -> bool:
-        """Whether the thread gets a chart: at every turn it would only push the words away."""
-        return self in {Reason.OPENED, Reason.REOPENED, Reason.ESCALATED}
-
-
-@dataclass(frozen=True, slots=True)
-class Incident:
-    """The life of one signal. `reading` is the last one; `told_*` is what the last post told a reader."""
-
-    id: str
-    book: str
-    fingerprint: str
-    rule: str
-    rule_version: str
-    type: str
-    route: str
-    subject: str
-    subject_title: str
-    severity: Severity
-    state: State
-    opened_at: datetime
-    changed_at: datetime  # when state or severity last changed
-    since: datetime  # when the present episode began to fire
-    episode: int  # times it has fired; 0 = never shown to anyone
-    revision: int  # times that a reader would see a change
-    true_runs: int
-    clear_runs: int
-    reading: Reading
-    lower_runs: int = 0  # evaluations in a row that would allow a lower severity
-    previous_value: float | None = None  # the measure before the last visible change
-    previous_measured: str = ""  # the same in words, with what it was measured against
-    previous_at: datetime | None = None
-    reading_at: datetime | None = None  # the moment that `reading` speaks of
-    read_at: datetime | None = (
-        None  # the last moment judged; after an end it goes on, `reading` stays
-    )
-    peak: Severity = Severity.INFO  # highest severity ever told
-    told_state: State | None = None
-    told_at: datetime | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """A plain dictionary that JSON can hold; `from_dict` reverses it."""
-        return {
-            "id": self.id,
-            "book": self.book,
-            "fingerprint": self.fingerprint,
-            "rule": self.rule,
-            "rule_version": self.rule_version,
-            "type": self.type,
-            "route": self.route,
-            "subject": self.subject,
-            "subject_title": self.subject_title,
-            "severity": self.severity.name,
-            "state": self.state.value,
-            "opened_at": self.opened_at.isoformat(),
-            "changed_at": self.changed_at.isoformat(),
-            "since": self.since.isoformat(),
-            "episode": self.episode,
-            "revision": self.revision,
-            "true_runs": self.true_runs,
-            "clear_runs": self.clear_runs,
-            "lower_runs": self.lower_runs,
-            "reading": self.reading.as_dict(),
-            "previous_value": self.previous_value,
-            "previous_measured": self.previous_measured,
-            "previous_at": _instant_text(self.previous_at),
-            "reading_at": _instant_text(self.reading_at),
-            "read_at": _instant_text(self.read_at),
-            "peak": self.peak.name,
-            "told_state": self.told_state.value if self.told_state else None,
-            "told_at": _instant_text(self.told_at),
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The incident that `as_dict` described."""
-        return cls(
-            **{
-                **data,
-                "severity": Severity[data["severity"]],
-                "state": State(data["state"]),
-                "opened_at": datetime.fromisoformat(data["opened_at"]),
-                "changed_at": datetime.fromisoformat(data["changed_at"]),
-                "since": datetime.fromisoformat(data["since"]),
-                "reading": Reading.from_dict(data["reading"]),
-                "previous_at": _instant(data["previous_at"]),
-                # Incidents written before the two were told apart have one moment for both.
-                "reading_at": _instant(data.get("reading_at", data["read_at"])),
-                "read_at": _instant(data["read_at"]),
-                "peak": Severity[data["peak"]],
-                "told_state": State(data["told_state"]) if data["told_state"] else None,
-                "told_at": _instant(data["told_at"]),
-            }
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What follows from one evaluation: the reason, the incident as it is now, and what a reader sees of it.
-
-    `says`: the root message should be posted or edited. `replies`: a line in its thread is due.
-    """
-
-    reason: Reason
-    incident: Incident | None
-    says: bool = False
-    replies: bool = False
-
-
-def incident_id(book: str, fingerprint: str, ordinal: int) -> str:
-    """The id of the `ordinal`-th incident (from 1) of a fingerprint in a book: equal on every machine."""
-    return str(uuid.uuid5(_NAMESPACE, f"{book}\n{fingerprint}\n{ordinal}"))
+__all__ = [
+    "DataState",
+    "Decision",
+    "Incident",
+    "Reason",
+    "State",
+    "attend",
+    "decide",
+    "failed",
+    "incident_id",
+    "withdraw",
+]
 
 
 def decide(
@@ -168,39 +36,99 @@ def decide(
     now: datetime,
     book: str = "live",
     new_id: str = "",
+    around: Around = FREELY,
 ) -> Decision:
     """Compare what was last said with what is true now.
 
     `incident` is the newest one of this fingerprint, ended or not. `book` and `new_id` are used only
-    when a new incident begins; a caller who doesn't give them has to set both on the answer.
+    when a new incident begins; a caller who doesn't give them has to set both on the answer. `around`
+    bears on what is posted, never on what is judged.
     """
     if isinstance(result, NotEvaluated):
-        return Decision(Reason.KEPT_LAST, incident)
+        return _not_judged(incident, result.why, DataState.STALE, rule, now, around)
     if incident is not None and incident.state.is_open:
-        return _decide_open(incident, result, rule, now)
+        return _decide_open(incident, result, rule, now, around)
     if incident is not None and _is_over(incident, rule, now):
         incident = None
-    return _decide_closed(incident, result, rule, now, book, new_id)
+    return _decide_closed(incident, result, rule, now, book, new_id, around)
+
+
+def failed(
+    incident: Incident, why: str, rule: RuleOptions, *, now: datetime, around: Around = FREELY
+) -> Decision:
+    """Its rule failed at this evaluation: keep the last state, and say so on what readers see."""
+    return _not_judged(incident, why, DataState.EVAL_ERROR, rule, now, around)
+
+
+def attend(
+    incident: Incident, rule: RuleOptions, *, now: datetime, around: Around = FREELY
+) -> Decision:
+    """Look after an incident that nothing new is known of: what was held back, slept, or waits for someone."""
+    if not incident.state.is_open:
+        return Decision(Reason.UNCHANGED, incident)
+    return told(Reason.UPDATED, incident, now, rule.cooldown, around, before=incident)
 
 
 def withdraw(incident: Incident, *, now: datetime) -> Decision:
     """End an incident because its rule is gone, not because the world changed."""
-    if incident.state in {State.RESOLVED, State.WITHDRAWN}:
+    if incident.state.is_ended:
         return Decision(Reason.STILL_QUIET, incident)
     was_shown = incident.state.is_open
-    ended = replace(
-        incident, state=State.WITHDRAWN, changed_at=now, true_runs=0, clear_runs=0, lower_runs=0
-    )
+    ended = _ended(incident, State.WITHDRAWN, now, true_runs=0, clear_runs=0)
     if not was_shown:
         return Decision(Reason.WITHDRAWN, ended)
-    return _said(Reason.WITHDRAWN, ended, now, timedelta(0))
+    return told(Reason.WITHDRAWN, ended, now, DEFAULT_OPTIONS.cooldown, FREELY)
+
+
+def _not_judged(
+    incident: Incident | None,
+    why: str,
+    state: DataState,
+    rule: RuleOptions,
+    now: datetime,
+    around: Around,
+) -> Decision:
+    """Silence is no answer: the last state stays, marked, until what it speaks of has passed."""
+    if incident is None or not incident.state.is_open:
+        return Decision(Reason.KEPT_LAST, incident)
+    ends_on = incident.reading.ends_on
+    if ends_on is not None and now.date() > ends_on:
+        ended = _ended(incident, State.EXPIRED, now, data_state=state, data_why=why)
+        return told(Reason.EXPIRED, ended, now, rule.cooldown, around)
+    reason = Reason.EVAL_ERROR if state is DataState.EVAL_ERROR else Reason.KEPT_LAST
+    if incident.data_state is state:
+        # Why may name another day each time: one mark is enough, what it says is kept up to date.
+        kept = incident if incident.data_why == why else replace(incident, data_why=why)
+        looked = attend(kept, rule, now=now, around=around)
+        return looked if looked.says or looked.replies else Decision(reason, kept)
+    marked = replace(incident, data_state=state, data_why=why, data_since=now)
+    return told(reason, marked, now, rule.cooldown, around, before=incident)
+
+
+def _ended(incident: Incident, state: State, now: datetime, **changes: object) -> Incident:
+    """Over, for whatever reason: nobody has to look after it any more."""
+    return replace(
+        incident,
+        state=state,
+        changed_at=now,
+        lower_runs=0,
+        crossings="",
+        snoozed_by="",
+        snoozed_until=None,
+        snoozed_at=None,
+        **changes,  # type: ignore[arg-type]  # fields of Incident by name
+    )
 
 
 def _is_over(incident: Incident, rule: RuleOptions, now: datetime) -> bool:
     """Whether a return would be a new story. One that was never shown has no story to continue."""
-    if incident.state is State.WITHDRAWN:
+    if incident.state in {State.WITHDRAWN, State.EXPIRED}:
         return True
     return incident.episode > 0 and now - incident.changed_at >= rule.cooldown
+
+
+def _with_crossing(crossings: str, rule: RuleOptions, *, is_crossed: bool) -> str:
+    return (crossings + ("1" if is_crossed else "0"))[-rule.window :]
 
 
 def _decide_closed(
@@ -210,21 +138,20 @@ def _decide_closed(
     now: datetime,
     book: str,
     new_id: str,
+    around: Around,
 ) -> Decision:
     if reading.severity is None:
         if incident is None:
             return Decision(Reason.STILL_QUIET, None)
-        # A pending one that did not last ends unseen: episode 0 marks that nobody was told.
-        # What it last said stays as it was said, with its own moment.
-        return Decision(
-            Reason.STILL_QUIET, replace(incident, state=State.RESOLVED, true_runs=0, read_at=now)
-        )
+        return _still_quiet(incident, rule, now)
     before = incident or _begin(reading, reading.severity, now, book, new_id)
     runs = before.true_runs + 1
+    crossings = _with_crossing(before.crossings, rule, is_crossed=True)
     # A critical crossing doesn't wait: being late costs more than being wrong once.
-    if runs < rule.for_evaluations and reading.severity is not Severity.CRITICAL:
+    if crossings.count("1") < rule.for_evaluations and reading.severity is not Severity.CRITICAL:
         if before.episode > 0:  # shown as resolved; what it shows stays until it opens again
-            return Decision(Reason.PENDING, replace(before, true_runs=runs, read_at=now))
+            waiting = replace(before, true_runs=runs, crossings=crossings, read_at=now)
+            return Decision(Reason.PENDING, waiting)
         waiting = replace(
             before,
             state=State.PENDING,
@@ -235,6 +162,7 @@ def _decide_closed(
             reading_at=now,
             read_at=now,
             true_runs=runs,
+            crossings=crossings,
         )
         return Decision(Reason.PENDING, waiting)
     first = before.episode == 0
@@ -251,19 +179,40 @@ def _decide_closed(
         true_runs=runs,
         clear_runs=0,
         lower_runs=0,
+        crossings=crossings,
         reading=reading,
         reading_at=now,
         read_at=now,
+        data_state=DataState.FRESH,
+        data_why="",
+        data_since=None,
+        # Whoever took the last episode on hasn't taken this one on.
+        acknowledged_by="",
+        acknowledged_at=None,
+        called_at=None,
     )
     after = after if first else _compared(after, before)
-    if not first:
-        return _said(Reason.REOPENED, after, now, rule.cooldown)
-    # The root message is itself the telling: no reply under it.
-    opened = replace(after, revision=1, peak=after.severity, told_state=State.FIRING, told_at=now)
-    return Decision(Reason.OPENED, opened, says=True)
+    reason = Reason.OPENED if first else Reason.REOPENED
+    return told(reason, after, now, rule.cooldown, around)
 
 
-def _decide_open(before: Incident, reading: Reading, rule: RuleOptions, now: datetime) -> Decision:
+def _still_quiet(incident: Incident, rule: RuleOptions, now: datetime) -> Decision:
+    """Not crossed, and nothing open: a pending one waits as long as its window can still be filled."""
+    crossings = _with_crossing(incident.crossings, rule, is_crossed=False)
+    if incident.state is State.PENDING and rule.out_of > rule.for_evaluations and "1" in crossings:
+        waiting = replace(incident, crossings=crossings, true_runs=0, read_at=now)
+        return Decision(Reason.PENDING, waiting)
+    # A pending one that did not last ends unseen: episode 0 marks that nobody was told.
+    # What it last said stays as it was said, with its own moment.
+    ended = replace(
+        incident, state=State.RESOLVED, true_runs=0, crossings=crossings.lstrip("0"), read_at=now
+    )
+    return Decision(Reason.STILL_QUIET, ended)
+
+
+def _decide_open(
+    before: Incident, reading: Reading, rule: RuleOptions, now: datetime, around: Around
+) -> Decision:
     limit_changed = reading.rule_version != before.rule_version
     crossed = reading.severity is not None
     held = _held(reading)
@@ -277,6 +226,10 @@ def _decide_open(before: Incident, reading: Reading, rule: RuleOptions, now: dat
         true_runs=before.true_runs + 1 if crossed else 0,
         clear_runs=0,
         lower_runs=0,
+        crossings=_with_crossing(before.crossings, rule, is_crossed=crossed),
+        data_state=DataState.FRESH,
+        data_why="",
+        data_since=None,
     )
     if reading.value != before.reading.value:
         seen = _compared(seen, before)
@@ -285,14 +238,14 @@ def _decide_open(before: Incident, reading: Reading, rule: RuleOptions, now: dat
         runs = before.clear_runs + 1
         if limit_changed:
             # The limit moved, perhaps not the world: "resolved" would claim too much.
-            ended = replace(seen, state=State.WITHDRAWN, changed_at=now, clear_runs=runs)
-            return _said(Reason.LIMIT_CHANGED, ended, now, rule.cooldown)
+            ended = _ended(seen, State.WITHDRAWN, now, clear_runs=runs)
+            return told(Reason.LIMIT_CHANGED, ended, now, rule.cooldown, around)
         if runs >= rule.clear_evaluations:
-            ended = replace(seen, state=State.RESOLVED, changed_at=now, clear_runs=runs)
-            return _said(Reason.RESOLVED, ended, now, rule.cooldown)
+            ended = _ended(seen, State.RESOLVED, now, clear_runs=runs)
+            return told(Reason.RESOLVED, ended, now, rule.cooldown, around)
         changed_at = before.changed_at if before.state is State.RECOVERING else now
         easing = replace(seen, state=State.RECOVERING, changed_at=changed_at, clear_runs=runs)
-        return _said(Reason.RECOVERING, easing, now, rule.cooldown, before)
+        return told(Reason.RECOVERING, easing, now, rule.cooldown, around, before)
 
     firing = replace(
         seen,
@@ -301,19 +254,27 @@ def _decide_open(before: Incident, reading: Reading, rule: RuleOptions, now: dat
     )
     # Only an enter limit raises it: an exit limit not passed yet keeps a severity and gives none.
     if reading.severity is not None and reading.severity > before.severity:
-        raised = replace(firing, severity=reading.severity, changed_at=now)
+        raised = replace(
+            firing,
+            severity=reading.severity,
+            changed_at=now,
+            # It is more than what was taken on.
+            acknowledged_by="",
+            acknowledged_at=None,
+            called_at=None,
+        )
         reason = Reason.LIMIT_CHANGED if limit_changed else Reason.ESCALATED
-        return _said(reason, raised, now, rule.cooldown)
+        return told(reason, raised, now, rule.cooldown, around)
     if held is not None and held < before.severity:
         runs = before.lower_runs + 1
         if limit_changed or runs >= rule.clear_evaluations:
             lowered = replace(firing, severity=held, changed_at=now)
             reason = Reason.LIMIT_CHANGED if limit_changed else Reason.LOWERED
-            return _said(reason, lowered, now, rule.cooldown)
+            return told(reason, lowered, now, rule.cooldown, around)
         firing = replace(firing, lower_runs=runs)
     if limit_changed:
-        return _said(Reason.LIMIT_CHANGED, firing, now, rule.cooldown)
-    return _said(Reason.UPDATED, firing, now, rule.cooldown, before)
+        return told(Reason.LIMIT_CHANGED, firing, now, rule.cooldown, around)
+    return told(Reason.UPDATED, firing, now, rule.cooldown, around, before)
 
 
 def _compared(after: Incident, before: Incident) -> Incident:
@@ -357,67 +318,3 @@ def _begin(reading: Reading, severity: Severity, now: datetime, book: str, new_i
         reading_at=now,
         read_at=now,
     )
-
-
-def _said(
-    reason: Reason,
-    after: Incident,
-    now: datetime,
-    cooldown: timedelta,
-    before: Incident | None = None,
-) -> Decision:
-    """The decision, with what a reader sees of it; `before` is given when there may be nothing to see."""
-    says = before is None or before.state is not after.state or _looks(before) != _looks(after)
-    if reason is Reason.UPDATED and not says:
-        reason = Reason.UNCHANGED
-    replies = _is_worth_a_reply(after, now, cooldown)
-    if replies:
-        after = replace(
-            after,
-            told_state=State.FIRING if after.state.is_open else after.state,
-            told_at=now,
-            peak=max(after.peak, after.severity),
-        )
-    if says:
-        after = replace(after, revision=after.revision + 1)
-    return Decision(reason, after, says=says, replies=replies)
-
-
-def _is_worth_a_reply(after: Incident, now: datetime, cooldown: timedelta) -> bool:
-    """Whether to post, not only edit: few posts, but never leave the last post untrue for long.
-
-    An end is told when the last post said "open"; a new height always. A return to critical after an
-    end was told is always told: people must act. A milder return within the cooldown is only edited into
-    the root message, and told once the cooldown has passed since the last post: so a warning that goes
-    back and forth costs two posts, however often it happens.
-    """
-    if not after.state.is_open:
-        return after.told_state is State.FIRING
-    if after.severity > after.peak:
-        return True
-    if after.told_state is State.FIRING:
-        return False
-    quiet = after.told_at is None or now - after.told_at >= cooldown
-    return quiet or after.severity is Severity.CRITICAL
-
-
-def _looks(incident: Incident) -> tuple[object, ...]:
-    reading = incident.reading
-    return (
-        incident.severity,
-        incident.route,
-        reading.headline,
-        reading.facts,
-        reading.drivers,
-        reading.advice,
-        reading.owner,
-        reading.runbook,
-    )
-
-
-def _instant(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
-
-
-def _instant_text(when: datetime | None) -> str | None:
-    return when.isoformat() if when else None

@@ -1,16 +1,14 @@
 """Incidents, evaluations and the outbox: a decision and what it has to say are one transaction."""
 
-import hashlib
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from sqlalchemy import (
     Connection,
-    Row,
     and_,
     case,
     delete,
@@ -23,25 +21,26 @@ from sqlalchemy import (
     update,
 )
 
+from alerts.grouping import Desk
+from alerts.incident import Decision, Incident, Reason, State
 from alerts.ledger import (
     EVERYTHING,
     LOOKS,
     UPLOADS,
     Compose,
     EntryKind,
+    Judgement,
     OutboxEntry,
     OutboxState,
     OutboxSummary,
     Receipt,
 )
-from alerts.lifecycle import Decision, Incident, Reason, State, decide, incident_id
-from alerts.lifecycle import withdraw as decide_withdrawal
 from alerts.rules import NotEvaluated, Reading, RuleOptions, Severity
+from alerts.silences import Silence
 from flows.storage.database import Database
+from flows.storage.judging import Judging, read_incident, read_silences
 from flows.storage.outbox import (
-    Outgoing,
     as_json,
-    is_root,
     of_book,
     paused_scopes,
     read_entry,
@@ -52,16 +51,30 @@ from flows.storage.outbox import (
 )
 from flows.storage.tables import (
     UtcDateTime,
-    evaluation,
     incident,
+    incident_score,
     outbox,
     outbox_pause,
+    silence,
     storable,
+    track_record,
     transition,
 )
 
 _UNSETTLED = (OutboxState.PENDING, OutboxState.SENDING, OutboxState.UNKNOWN)
 _DONE = (OutboxState.SENT.value, OutboxState.SKIPPED.value)
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentScore:
+    """What became of one episode of an incident: "hit", "late", "false", or why nobody can know."""
+
+    incident_id: str
+    episode: int
+    verdict: str
+    lead_days: float | None  # from the first visible post to the event
+    scored_at: datetime
+    why: str  # one sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,10 @@ class Transition:
     severity: Severity
     rule_version: str
     reading: Reading
+    note: str = ""  # who asked for it and why, where somebody did
+
+
+ALONE = Desk()
 
 
 class SqlLedger:
@@ -94,87 +111,208 @@ class SqlLedger:
         now: datetime,
         compose: Compose,
         written_at: datetime | None = None,
+        desk: Desk = ALONE,
     ) -> Decision:
-        """Decide what a result means and write all that follows from it, once.
+        """Decide what one result means and write all that follows from it, once; see `judge`."""
+        one = Judgement(result, rule)
+        return self.judge(book, (one,), now=now, compose=compose, written_at=written_at, desk=desk)[
+            0
+        ]
+
+    def judge(
+        self,
+        book: str,
+        judgements: Sequence[Judgement],
+        *,
+        now: datetime,
+        compose: Compose,
+        written_at: datetime | None = None,
+        desk: Desk = ALONE,
+        failures: Mapping[str, str] | None = None,
+        is_everything: bool = False,
+    ) -> tuple[Decision, ...]:
+        """Decide what results mean and write all that follows from them, once and in one transaction.
 
         `now` is the moment that is judged, `written_at` the wall clock where the two differ. The
         input and rule version judged last, however often and by whomever they come again, answer
-        ALREADY_EVALUATED; what is older than the last judgement answers KEPT_LAST.
+        ALREADY_EVALUATED; what is older than the last judgement answers KEPT_LAST. `failures` are rules
+        that could not be evaluated, and why. With `is_everything` the results are all that the rules say:
+        incidents that none speaks of are withdrawn; if the rule returns, it is judged again.
         """
-        with self._database.writing("ledger") as connection:
-            newest = _newest_incident(connection, book, result.fingerprint)
-            before = None if newest is None else _incident(newest)
-            last = _last_evaluation(connection, book, result.fingerprint)
-            counted = _last_evaluation(connection, book, result.fingerprint, is_counted=True)
-            is_repeated = _is_of(last, result)
-            ordinal = 1 if newest is None else newest.ordinal + 1
-            decide_now = partial(
-                decide,
-                result=result,
-                rule=rule,
-                now=now,
-                book=book,
-                new_id=incident_id(book, result.fingerprint, ordinal),
-            )
-            if isinstance(result, NotEvaluated):
-                decision = decide_now(before)
-                if is_repeated:
-                    return decision
-            elif _is_of(counted, result):
-                # Nothing new to judge. But what was only edited in may be due to be told by now.
-                decision = decide_now(None if before is None else _uncounted(before))
-                is_due = before is not None and before.state.is_open and decision.replies
-                if not is_due:
-                    return Decision(Reason.ALREADY_EVALUATED, before)
-            elif _is_late(before, counted, now):
-                decision = Decision(Reason.KEPT_LAST, before)
-                if is_repeated:
-                    return decision
-            else:
-                decision = decide_now(before)
-            after = decision.incident
-            if after is not None:
-                is_new = before is None or before.id != after.id
-                _write_incident(connection, after, ordinal if is_new else None)
-            _write_evaluation(
-                connection,
-                last,
-                decision,
-                book=book,
-                fingerprint=result.fingerprint,
-                input_id=_input_id(result),
-                rule_version=result.rule_version,
-                at=now,
-                payload=_result_text(result),
-            )
-            _write_consequences(connection, before, decision, now, compose, written_at or now)
-        return decision
+        failures = failures or {}
+        with self._judging(book, now, written_at, compose, desk) as judging:
+            made = judging.judge(judgements)
+            made += judging.fail(failures)
+            if is_everything:
+                judged = [one.result.fingerprint for one in judgements]
+                made += judging.withdraw(judging.unspoken(judged, failures))
+        return made
+
+    def attend(
+        self,
+        book: str,
+        *,
+        now: datetime,
+        compose: Compose,
+        desk: Desk = ALONE,
+    ) -> tuple[Decision, ...]:
+        """Look after what is open without judging anew: snoozes that end, holds that are gone, calls."""
+        with self._judging(book, now, None, compose, desk) as judging:
+            return judging.attend()
 
     def withdraw(
-        self, key: str, *, now: datetime, compose: Compose, written_at: datetime | None = None
+        self,
+        key: str,
+        *,
+        now: datetime,
+        compose: Compose,
+        written_at: datetime | None = None,
+        desk: Desk = ALONE,
     ) -> Decision:
         """End the incident of that id because its rule is gone. If the rule returns, it is judged again."""
+        return self._on(key, now, compose, written_at, desk, lambda j, one: j.withdraw([one])[0])
+
+    def act(
+        self,
+        key: str,
+        change: Callable[[Incident], Decision],
+        *,
+        note: str,
+        now: datetime,
+        compose: Compose,
+        written_at: datetime | None = None,
+        desk: Desk = ALONE,
+    ) -> Decision:
+        """What somebody asks of an incident (acknowledge, snooze), noted with who and why."""
+        return self._on(
+            key, now, compose, written_at, desk, lambda j, one: j.act(one, change, note)
+        )
+
+    def _on(
+        self,
+        key: str,
+        now: datetime,
+        compose: Compose,
+        written_at: datetime | None,
+        desk: Desk,
+        work: Callable[[Judging, Incident], Decision],
+    ) -> Decision:
+        with self._database.reading() as connection:
+            book = connection.execute(
+                select(incident.c.book).where(incident.c.id == key)
+            ).scalar_one()
+        with self._judging(book, now, written_at, compose, desk) as judging:
+            return work(judging, judging.incident(key))
+
+    @contextmanager
+    def _judging(
+        self,
+        book: str,
+        now: datetime,
+        written_at: datetime | None,
+        compose: Compose,
+        desk: Desk,
+    ) -> Iterator[Judging]:
         with self._database.writing("ledger") as connection:
-            row = connection.execute(select(incident).where(incident.c.id == key)).one()
-            before = _incident(row)
-            decision = decide_withdrawal(before, now=now)
-            after = decision.incident
-            if after is not None and after != before:
-                _write_incident(connection, after, None)
-                # Counts as a judgement: so the input judged before it is news when the rule returns.
-                _write_evaluation(
-                    connection,
-                    _last_evaluation(connection, before.book, before.fingerprint),
-                    decision,
-                    book=before.book,
-                    fingerprint=before.fingerprint,
-                    input_id="withdrawn",
-                    rule_version=before.rule_version,
-                    at=now,
-                    payload=as_json({"rule": before.rule, "subject": before.subject}),
+            judging = Judging(
+                connection,
+                book,
+                now=now,
+                written_at=written_at or now,
+                compose=compose,
+                desk=desk,
+            )
+            yield judging
+            judging.write()
+
+    # --- silences ---------------------------------------------------------------
+
+    def silences(self, now: datetime | None = None) -> tuple[Silence, ...]:
+        """Every silence, oldest first; with `now` only those that last then."""
+        with self._database.reading() as connection:
+            found = read_silences(connection, now)
+        return found if now is None else tuple(one for one in found if one.is_active(now))
+
+    def add_silence(self, one: Silence) -> None:
+        """Keep a silence; the same id again is an error."""
+        with self._database.writing("ledger") as connection:
+            connection.execute(
+                insert(silence).values(
+                    id=one.id,
+                    match=json.dumps([list(pair) for pair in one.match]),
+                    until=one.until,
+                    reason=storable(one.reason),
+                    author=storable(one.author),
+                    made_at=one.made_at,
+                    ended_at=one.ended_at,
                 )
-                _write_consequences(connection, before, decision, now, compose, written_at or now)
-        return decision
+            )
+
+    def end_silence(self, key: str, now: datetime) -> bool:
+        """End a silence before its time; False when there is none of that id that lasts."""
+        mine = (silence.c.id == key, silence.c.ended_at.is_(None), silence.c.until > now)
+        with self._database.writing("ledger") as connection:
+            ended = connection.execute(update(silence).where(*mine).values(ended_at=now))
+            return ended.rowcount == 1
+
+    # --- scores -----------------------------------------------------------------
+
+    def keep_score(self, score: IncidentScore) -> None:
+        """What became of an episode; a later word on the same one takes its place."""
+        values = {
+            "verdict": score.verdict,
+            "lead_days": score.lead_days,
+            "scored_at": score.scored_at,
+            "payload": as_json({"why": score.why}),
+        }
+        mine = (
+            incident_score.c.incident_id == score.incident_id,
+            incident_score.c.episode == score.episode,
+        )
+        with self._database.writing("ledger") as connection:
+            if (
+                connection.execute(update(incident_score).where(*mine).values(**values)).rowcount
+                == 0
+            ):
+                key = {"incident_id": score.incident_id, "episode": score.episode}
+                connection.execute(insert(incident_score).values(**key, **values))
+
+    def scores(self, book: str | None = None) -> tuple[IncidentScore, ...]:
+        """Every score, of one book or of all."""
+        query = select(incident_score).join(incident).order_by(incident_score.c.id)
+        if book is not None:
+            query = query.where(incident.c.book == book)
+        with self._database.reading() as connection:
+            return tuple(
+                IncidentScore(
+                    row.incident_id,
+                    row.episode,
+                    row.verdict,
+                    row.lead_days,
+                    row.scored_at,
+                    json.loads(row.payload)["why"],
+                )
+                for row in connection.execute(query)
+            )
+
+    def keep_record(
+        self, rule: str, version: str, record: Mapping[str, Any], now: datetime
+    ) -> None:
+        """How often a rule was right in the newest replay of this version of it."""
+        mine = (track_record.c.rule == rule, track_record.c.rule_version == version)
+        values = {"made_at": now, "payload": as_json(record)}
+        with self._database.writing("ledger") as connection:
+            if connection.execute(update(track_record).where(*mine).values(**values)).rowcount == 0:
+                key = {"rule": rule, "rule_version": version}
+                connection.execute(insert(track_record).values(**key, **values))
+
+    def records(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Track records by rule and version."""
+        with self._database.reading() as connection:
+            return {
+                (row.rule, row.rule_version): json.loads(row.payload)
+                for row in connection.execute(select(track_record))
+            }
 
     # --- reading ----------------------------------------------------------------
 
@@ -218,6 +356,7 @@ class SqlLedger:
                     Severity(row.severity),
                     row.rule_version,
                     Reading.from_dict(json.loads(row.payload)),
+                    row.note or "",
                 )
                 for row in connection.execute(query)
             )
@@ -275,12 +414,22 @@ class SqlLedger:
         mine = outbox.alias("mine")
         root = outbox.alias("root")
         earlier = outbox.alias("earlier")
-        is_root = mine.c.kind == EntryKind.ROOT.value
+        leader = outbox.alias("leader")
+        stands_alone = mine.c.kind.in_([kind.value for kind in EntryKind if kind.stands_alone])
         is_chart = mine.c.kind == EntryKind.CHART.value
         root_stands = exists().where(
             root.c.incident_id == mine.c.incident_id,
             root.c.kind == EntryKind.ROOT.value,
             root.c.state == OutboxState.SENT.value,
+        )
+        # Told in the thread of another one: that has to stand first.
+        leader_stands = or_(
+            mine.c.thread_of.is_(None),
+            exists().where(
+                leader.c.incident_id == mine.c.thread_of,
+                leader.c.kind == EntryKind.ROOT.value,
+                leader.c.state == OutboxState.SENT.value,
+            ),
         )
         is_behind = exists().where(
             earlier.c.incident_id == mine.c.incident_id,
@@ -298,7 +447,8 @@ class SqlLedger:
                     mine.c.state == OutboxState.PENDING.value,
                     mine.c.not_before <= now,
                     mine.c.channel.not_in(paused),
-                    or_(is_root, and_(root_stands, or_(is_chart, ~is_behind))),
+                    leader_stands,
+                    or_(stands_alone, and_(root_stands, or_(is_chart, ~is_behind))),
                 )
                 .order_by(case((is_chart, 1), else_=0), mine.c.id)
                 .limit(1)
@@ -504,73 +654,13 @@ class SqlLedger:
 
     def _incidents(self, query: Any) -> tuple[Incident, ...]:
         with self._database.reading() as connection:
-            return tuple(_incident(row) for row in connection.execute(query))
+            return tuple(read_incident(row) for row in connection.execute(query))
 
     def _settle(
         self, entry: OutboxEntry, states: Collection[OutboxState], **values: object
     ) -> None:
         with self._database.writing("ledger") as connection:
             settle(connection, entry, states, **values)
-
-
-def _newest_incident(connection: Connection, book: str, fingerprint: str) -> Row[Any] | None:
-    return connection.execute(
-        select(incident)
-        .where(incident.c.book == book, incident.c.fingerprint == fingerprint)
-        .order_by(incident.c.ordinal.desc())
-        .limit(1)
-    ).first()
-
-
-def _last_evaluation(
-    connection: Connection, book: str, fingerprint: str, *, is_counted: bool = False
-) -> Row[Any] | None:
-    """The newest evaluation; with `is_counted` the newest that led to a judgement of its own."""
-    done = evaluation.c
-    query = select(done.ordinal, done.input_id, done.rule_version, done.at).where(
-        done.book == book, done.fingerprint == fingerprint
-    )
-    if is_counted:
-        query = query.where(done.reason != Reason.KEPT_LAST.value)
-    return connection.execute(query.order_by(done.ordinal.desc()).limit(1)).first()
-
-
-def _is_of(done: Row[Any] | None, result: Reading | NotEvaluated) -> bool:
-    """Whether an evaluation was of this very input, under the same version of the rule."""
-    wanted = (_input_id(result), result.rule_version)
-    return done is not None and (done.input_id, done.rule_version) == wanted
-
-
-def _is_late(before: Incident | None, counted: Row[Any] | None, now: datetime) -> bool:
-    """Whether something judged already is newer: what was true earlier must not overturn it."""
-    seen = [] if counted is None else [counted.at]
-    if before is not None:
-        seen += [at for at in (before.read_at, before.changed_at) if at is not None]
-    return any(now < at for at in seen)
-
-
-def _uncounted(incident: Incident) -> Incident:
-    """The incident before its last reading was counted, so that the same one can be counted again."""
-    return replace(
-        incident,
-        true_runs=max(0, incident.true_runs - 1),
-        clear_runs=max(0, incident.clear_runs - 1),
-        lower_runs=max(0, incident.lower_runs - 1),
-    )
-
-
-def _write_evaluation(
-    connection: Connection, last: Row[Any] | None, decision: Decision, **values: object
-) -> None:
-    after = decision.incident
-    connection.execute(
-        insert(evaluation).values(
-            ordinal=1 if last is None else last.ordinal + 1,
-            reason=decision.reason.value,
-            incident_id=None if after is None else after.id,
-            **values,
-        )
-    )
 
 
 def _reroute(connection: Connection, book: str | None, route: str, channel: str) -> None:
@@ -592,86 +682,3 @@ def _reroute(connection: Connection, book: str | None, route: str, channel: str)
         )
         .values(channel=channel)
     )
-
-
-def _input_id(result: Reading | NotEvaluated) -> str:
-    if isinstance(result, Reading):
-        return result.input_id
-    return "not-evaluated:" + hashlib.sha256(result.why.encode()).hexdigest()[:16]
-
-
-def _result_text(result: Reading | NotEvaluated) -> str:
-    if isinstance(result, Reading):
-        return as_json(result.as_dict())
-    return as_json({"rule": result.rule, "subject": result.subject, "why": result.why})
-
-
-def _write_incident(connection: Connection, after: Incident, ordinal: int | None) -> None:
-    values = {
-        "rule": after.rule,
-        "type": after.type,
-        "subject": after.subject,
-        "severity": int(after.severity),
-        "state": after.state.value,
-        "opened_at": after.opened_at,
-        "changed_at": after.changed_at,
-        "payload": as_json(after.as_dict()),
-    }
-    if ordinal is None:
-        connection.execute(update(incident).where(incident.c.id == after.id).values(**values))
-    else:
-        connection.execute(
-            insert(incident).values(
-                id=after.id,
-                book=after.book,
-                fingerprint=after.fingerprint,
-                ordinal=ordinal,
-                **values,
-            )
-        )
-
-
-def _write_consequences(
-    connection: Connection,
-    before: Incident | None,
-    decision: Decision,
-    now: datetime,
-    compose: Compose,
-    written_at: datetime,
-) -> None:
-    """The transition, if it is one, and what it has to say."""
-    after = decision.incident
-    if after is None:
-        return
-    was = before if before is not None and before.id == after.id else None
-    is_step = (
-        decision.says
-        or decision.replies
-        or was is None
-        or (was.state, was.severity) != (after.state, after.severity)
-    )
-    if not is_step:
-        return
-    written = connection.execute(
-        insert(transition)
-        .values(
-            incident_id=after.id,
-            at=now,
-            reason=decision.reason.value,
-            state_before="" if was is None else was.state.value,
-            state=after.state.value,
-            severity=int(after.severity),
-            rule_version=after.rule_version,
-            payload=as_json(after.reading.as_dict()),
-        )
-        .returning(transition.c.id)
-    ).scalar_one()
-    if decision.says or decision.replies:
-        outgoing = Outgoing(connection, after, int(written), written_at)
-        # The root first, whatever order they came in: everything else refers to it.
-        for entry in sorted(compose(decision), key=lambda e: not is_root(e)):
-            outgoing.add(entry)
-
-
-def _incident(row: Row[Any]) -> Incident:
-    return Incident.from_dict(json.loads(row.payload))

@@ -1,12 +1,13 @@
 """Rows of the outbox: written with a decision, folded while unseen, settled, summed up for operators."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
 
+from alerts.incident import Incident
 from alerts.ledger import (
     EVERYTHING,
     LOOKS,
@@ -19,7 +20,6 @@ from alerts.ledger import (
     Receipt,
     told_at_once,
 )
-from alerts.lifecycle import Incident
 from flows.storage.tables import outbox, outbox_pause, storable
 
 # New entries are due at once, whatever moment the decision was made for.
@@ -52,44 +52,44 @@ def is_root(entry: NewEntry) -> bool:
 
 
 class Outgoing:
-    """Writes the entries of one transition, folding into what has not been sent yet."""
+    """Writes what transitions have to say, folding into what has not been sent yet."""
 
     def __init__(
-        self, connection: Connection, after: Incident, step: int, written_at: datetime
+        self, connection: Connection, known: Sequence[Incident], written_at: datetime
     ) -> None:
         self._connection = connection
-        self._after = after
-        self._step = step
         self._written_at = written_at
-        self._count = 0
-        root = self._last(EntryKind.ROOT)
-        self._root = root
+        self._roots = _roots(connection, [one.id for one in known])
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, after: Incident, step: int, entries: Sequence[NewEntry]) -> None:
+        """The entries of one transition: the root first, since everything else refers to it."""
+        root = self._roots.get(after.id)
         # A root that nobody has seen takes in everything that follows, until it is sent.
-        self._is_unseen = root is not None and root.state in (
+        is_unseen = root is not None and root.state in (
             OutboxState.PENDING.value,
             OutboxState.DEAD.value,
         )
+        has_root = root is not None
+        for count, entry in enumerate(sorted(entries, key=lambda e: not is_root(e)), start=1):
+            kind = EntryKind(entry.kind)
+            if is_root(entry):
+                if not has_root:
+                    self._insert(EntryKind.ROOT, entry, after, f"{after.id}:{EntryKind.ROOT.value}")
+                    has_root = True
+                elif root is not None and is_unseen:
+                    self._fold(root, entry)
+                else:
+                    self._replace(EntryKind.EDIT, entry, after, step, count)
+            elif kind is EntryKind.CHART:
+                self._replace(EntryKind.CHART, entry, after, step, count)
+            elif kind is EntryKind.NOTICE or not is_unseen:
+                self._insert(kind, entry, after, f"{after.id}:{kind.value}:{step}.{count}")
 
-    def add(self, entry: NewEntry) -> None:
-        if is_root(entry):
-            if self._root is None:
-                self._insert(EntryKind.ROOT, entry)
-            elif self._is_unseen:
-                self._fold(self._root, entry)
-            else:
-                self._replace(EntryKind.EDIT, entry)
-        elif EntryKind(entry.kind) is EntryKind.CHART:
-            self._replace(EntryKind.CHART, entry)
-        elif not self._is_unseen:
-            self._insert(EntryKind.REPLY, entry)
-
-    def _last(self, kind: EntryKind) -> Row[Any] | None:
-        return self._connection.execute(
-            select(outbox)
-            .where(outbox.c.incident_id == self._after.id, outbox.c.kind == kind.value)
-            .order_by(outbox.c.id.desc())
-            .limit(1)
-        ).first()
+    def write(self) -> None:
+        """Everything that was added and not folded."""
+        if self._rows:
+            self._connection.execute(insert(outbox), self._rows)
 
     def _fold(self, root: Row[Any], entry: NewEntry) -> None:
         message = told_at_once(json.loads(root.message), entry.message)
@@ -103,38 +103,61 @@ class Outgoing:
             values |= revived()
         self._connection.execute(update(outbox).where(outbox.c.id == root.id).values(**values))
 
-    def _replace(self, kind: EntryKind, entry: NewEntry) -> None:
+    def _replace(
+        self, kind: EntryKind, entry: NewEntry, after: Incident, step: int, count: int
+    ) -> None:
         """Only the newest counts: take the place of one that waits (or was given up), or wait too."""
-        waiting = self._last(kind)
-        if waiting is not None and waiting.state in (
-            OutboxState.PENDING.value,
-            OutboxState.DEAD.value,
-        ):
-            self._connection.execute(delete(outbox).where(outbox.c.id == waiting.id))
-        self._insert(kind, entry)
-
-    def _insert(self, kind: EntryKind, entry: NewEntry) -> None:
-        self._count += 1
-        key = f"{self._after.id}:{kind.value}"  # there is one root
-        if kind is not EntryKind.ROOT:
-            key = f"{key}:{self._step}.{self._count}"
         self._connection.execute(
-            insert(outbox).values(
-                book=self._after.book,
-                incident_id=self._after.id,
-                kind=kind.value,
-                route=entry.route,
-                channel=entry.channel,
-                delivery_key=key,
-                message=as_json(dict(entry.message)),
-                image=entry.image,
-                alt_text=storable(entry.alt_text),
-                created_at=self._written_at,
-                is_repeat_possible=False,
-                error="",
-                **revived(),
+            delete(outbox).where(
+                outbox.c.incident_id == after.id,
+                outbox.c.kind == kind.value,
+                outbox.c.state.in_([OutboxState.PENDING.value, OutboxState.DEAD.value]),
             )
         )
+        self._insert(kind, entry, after, f"{after.id}:{kind.value}:{step}.{count}")
+
+    def _insert(self, kind: EntryKind, entry: NewEntry, after: Incident, key: str) -> None:
+        values = revived()
+        if entry.not_before is not None:
+            values["not_before"] = entry.not_before
+        self._rows.append(
+            {
+                "book": after.book,
+                "incident_id": after.id,
+                "thread_of": (after.leader or None) if kind is not EntryKind.NOTICE else None,
+                "kind": kind.value,
+                "route": entry.route,
+                "channel": entry.channel,
+                "delivery_key": key,
+                "message": as_json(dict(entry.message)),
+                "image": entry.image,
+                "alt_text": storable(entry.alt_text),
+                "created_at": self._written_at,
+                "is_repeat_possible": False,
+                "error": "",
+                **values,
+            }
+        )
+
+
+def _roots(connection: Connection, wanted: Sequence[str]) -> dict[str, Row[Any]]:
+    """The root message of each incident that has one."""
+    found = {}
+    for at in range(0, len(wanted), 500):
+        mine = (
+            outbox.c.incident_id.in_(wanted[at : at + 500]),
+            outbox.c.kind == EntryKind.ROOT.value,
+        )
+        columns = (
+            outbox.c.id,
+            outbox.c.incident_id,
+            outbox.c.state,
+            outbox.c.channel,
+            outbox.c.message,
+        )
+        for row in connection.execute(select(*columns).where(*mine)):
+            found[row.incident_id] = row
+    return found
 
 
 def take_over(connection: Connection, root: OutboxEntry) -> None:
@@ -175,6 +198,7 @@ def read_entry(connection: Connection, key: int, *, with_image: bool = True) -> 
     """One entry with what its sending needs to know of its root and its channel."""
     root = outbox.alias("root")
     same = outbox.alias("same")
+    leader = outbox.alias("leader")
     columns = [column for column in outbox.c if with_image or column is not outbox.c.image]
     known_channel = (
         select(same.c.receipt_channel)
@@ -194,6 +218,15 @@ def read_entry(connection: Connection, key: int, *, with_image: bool = True) -> 
             root.c.receipt_ts.label("root_ts"),
             root.c.delivery_key.label("root_key"),
             known_channel.label("known_channel"),
+            leader.c.receipt_channel.label("leader_channel"),
+            leader.c.receipt_ts.label("leader_ts"),
+        )
+        .outerjoin(
+            leader,
+            and_(
+                leader.c.incident_id == outbox.c.thread_of,
+                leader.c.kind == EntryKind.ROOT.value,
+            ),
         )
         .outerjoin(
             root,
@@ -227,6 +260,7 @@ def read_entry(connection: Connection, key: int, *, with_image: bool = True) -> 
         receipt=_receipt(row.receipt_channel, row.receipt_ts),
         error=row.error,
         root=_receipt(row.root_channel, row.root_ts),
+        thread=_receipt(row.leader_channel, row.leader_ts),
         root_key=row.root_key or "",
         channel_id=row.known_channel,
     )
@@ -279,7 +313,7 @@ def summed_up(
             problems.append(f"{row.channel}: not known whether it arrived: {row.error}")
         elif state is OutboxState.SENDING:
             dues.append(row.lease_until)
-        elif row.kind == EntryKind.ROOT.value or (
+        elif EntryKind(row.kind).stands_alone or (
             row.incident_id in standing and (is_chart or row.incident_id not in behind)
         ):
             scopes = (EVERYTHING, UPLOADS) if is_chart else (EVERYTHING,)

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 """Newest revision. Kept here so that a database already there is opened without loading Alembic."""
 
 
@@ -261,6 +261,44 @@ transition = Table(
     Column("severity", Integer, nullable=False),
     Column("rule_version", String(80), nullable=False),
     Column("payload", Text, nullable=False),
+    Column("note", Text, nullable=True),  # who asked for it and why, where somebody did
+)
+
+# What nobody wants to hear of, until when, and who says so.
+silence = Table(
+    "silence",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("match", Text, nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("author", String(120), nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime, nullable=True),
+)
+
+# What became of an episode of an incident, once the truth was known.
+incident_score = Table(
+    "incident_score",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("incident_id", String(40), ForeignKey("incident.id"), nullable=False),
+    Column("episode", Integer, nullable=False),
+    Column("verdict", String(30), nullable=False),
+    Column("lead_days", Double, nullable=True),
+    Column("scored_at", UtcDateTime, nullable=False),
+    Column("payload", Text, nullable=False),
+    UniqueConstraint("incident_id", "episode"),
+)
+
+# How often a rule was right in a replay: one row a rule and version, the newest replay's.
+track_record = Table(
+    "track_record",
+    metadata,
+    Column("rule", String(80), primary_key=True),
+    Column("rule_version", String(80), primary_key=True),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("payload", Text, nullable=False),
 )
 
 outbox = Table(
@@ -270,6 +308,8 @@ outbox = Table(
     Column("book", String(80), nullable=False),
     Column("incident_id", String(40), ForeignKey("incident.id"), nullable=False, index=True),
     Column("kind", String(10), nullable=False),
+    # The incident under whose message all of it is told; none: it has a message of its own.
+    Column("thread_of", String(40), ForeignKey("incident.id"), nullable=True),
     Column("route", String(80), nullable=False),
     Column("channel", String(120), nullable=False),
     Column("delivery_key", String(120), nullable=False, unique=True),

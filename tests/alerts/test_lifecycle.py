@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.lifecycle import Incident, Reason, State, decide, incident_id, withdraw
+from alerts.lifecycle import (
+    DataState,
+    Incident,
+    Reason,
+    State,
+    decide,
+    incident_id,
+    withdraw,
+)
 from alerts.rules import Limit, NotEvaluated, RuleOptions, Severity, judge_rising
 from tests.builders import NOW, make_incident, make_reading
 
@@ -108,10 +116,10 @@ withdrawn = make_incident(State.WITHDRAWN)
             recovering, WARN, Reason.UPDATED, State.FIRING, WARNING, True, False, id="relapse"
         ),
         pytest.param(
-            firing, BLIND, Reason.KEPT_LAST, State.FIRING, WARNING, False, False, id="keep last"
+            firing, BLIND, Reason.KEPT_LAST, State.FIRING, WARNING, True, False, id="keep last"
         ),
         pytest.param(
-            recovering, BLIND, Reason.KEPT_LAST, State.RECOVERING, WARNING, False, False, id="keep"
+            recovering, BLIND, Reason.KEPT_LAST, State.RECOVERING, WARNING, True, False, id="keep"
         ),
     ],
 )
@@ -133,9 +141,50 @@ def test_a_new_incident_has_the_new_id_and_an_old_one_keeps_its_own():
     assert decide(resolved, WARN, OPTIONS, now=NOW, new_id="new").incident.id == resolved.id
 
 
-def test_not_evaluated_changes_nothing_at_all():
-    for before in (None, firing, recovering, resolved, pending):
+def test_not_evaluated_changes_nothing_of_what_is_not_open():
+    for before in (None, resolved, pending):
         assert decide(before, BLIND, OPTIONS, now=NOW).incident is before
+
+
+@pytest.mark.parametrize("before", [firing, recovering])
+def test_what_is_open_and_not_evaluated_is_marked_once_and_keeps_its_state(before):
+    marked = decide(before, BLIND, OPTIONS, now=NOW)
+    again = decide(marked.incident, BLIND, OPTIONS, now=NOW + DAY)
+
+    assert marked.incident.data_state is DataState.STALE
+    assert (marked.incident.data_why, marked.incident.data_since) == ("too old", NOW)
+    assert (marked.says, marked.replies) == (True, False)
+    assert (
+        replace(
+            marked.incident,
+            data_state=DataState.FRESH,
+            data_why="",
+            data_since=None,
+            revision=before.revision,
+        )
+        == before
+    )
+    assert (again.says, again.incident) == (False, marked.incident)
+
+
+def test_a_new_answer_takes_the_mark_away_and_a_reader_sees_it():
+    marked = decide(firing, BLIND, OPTIONS, now=NOW).incident
+    judged = decide(marked, WARN, OPTIONS, now=NOW + DAY)
+
+    assert judged.incident.data_state is DataState.FRESH
+    assert judged.says
+
+
+def test_what_spoke_of_days_that_have_passed_expires_when_nothing_newer_can_be_judged():
+    spoke = replace(firing, reading=replace(WARN, ends_on=(NOW + 2 * DAY).date()))
+    on_the_day = decide(spoke, BLIND, OPTIONS, now=NOW + 2 * DAY)
+    after = decide(on_the_day.incident, BLIND, OPTIONS, now=NOW + 3 * DAY)
+    back = decide(after.incident, WARN, OPTIONS, now=NOW + 4 * DAY, new_id="new")
+
+    assert on_the_day.incident.state is State.FIRING
+    assert (after.reason, after.incident.state) == (Reason.EXPIRED, State.EXPIRED)
+    assert (after.says, after.replies) == (True, True)
+    assert (back.reason, back.incident.id) == (Reason.OPENED, "new")
 
 
 def test_a_warning_waits_for_its_evaluations_and_a_critical_one_does_not():
@@ -366,8 +415,11 @@ def test_whatever_happens_the_life_stays_in_order(steps, options):
         decision = decide(before, result, options, now=now, new_id=f"id-{ordinal}")
         incident = decision.incident
         if isinstance(result, NotEvaluated):
-            assert incident is before
-            continue
+            if before is None or not before.state.is_open:
+                assert incident is before
+                continue
+            assert incident.state is before.state
+            assert not decision.replies or before.told_state is not State.FIRING
         if incident is None:
             assert decision.reason is Reason.STILL_QUIET
             continue
@@ -379,11 +431,13 @@ def test_whatever_happens_the_life_stays_in_order(steps, options):
         if incident.state.is_open:
             assert incident.id in roots  # nothing is open that nobody was shown
             assert incident.episode >= 1
-        if result.severity is not None and incident.state.is_open:
+        is_answer = not isinstance(result, NotEvaluated)
+        if is_answer and result.severity is not None and incident.state.is_open:
             assert incident.severity >= result.severity
         same = before is not None and before.id == incident.id
         assert incident.revision - (before.revision if same else 0) == decision.says
         if same and before.state.is_open and not incident.state.is_open:
+            assert not isinstance(result, NotEvaluated)
             assert result.is_clear  # a band or a blind spot never ends anything
     posts.check()
 

@@ -218,9 +218,14 @@ def test_a_result_that_could_not_be_judged_keeps_the_incident_and_is_noted_once(
     gap = NotEvaluated(
         reading.rule, "v1", reading.type, reading.subject, reading.fingerprint, "no forecast"
     )
-    for _ in range(2):
-        kept = record(ledger, gap)
-        assert (kept.reason, kept.incident) == (Reason.KEPT_LAST, opened.incident)
+    kept = record(ledger, gap)
+    again = record(ledger, gap)
+
+    assert kept.reason is again.reason is Reason.KEPT_LAST
+    assert kept.incident.state is opened.incident.state
+    assert kept.incident.data_why == "no forecast"
+    assert (kept.says, again.says) == (True, False)
+    assert ledger.incidents("live") == (kept.incident,)
 
 
 def test_what_is_quiet_is_remembered_and_writes_nothing_else(ledger):

@@ -1,0 +1,161 @@
+"""What is told together: one alert explains another, several at once share a message, a storm is one digest."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from alerts.incident import Decision, Incident, State, labels_of
+from alerts.rules import Reading, RuleOptions, Severity
+from alerts.silences import Silence
+from alerts.telling import Around
+from alerts.wording import day
+
+PRICE_TYPES = frozenset({"price_spike", "price_level", "premium"})
+STORM = 8
+"""More first messages than this, in one channel at one evaluation, are one digest with a thread."""
+
+_RANKS = {"stale_source": 0, "shortfall": 1}
+
+
+def rank(type: str) -> int:
+    """The order of judging: what may explain others comes before them."""
+    return _RANKS.get(type, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """How a service tells: where each incident goes, when someone is called, what rests on which publisher."""
+
+    channel_of: Callable[[Reading, Severity], str] = lambda reading, _: reading.route
+    call_after: Callable[[Reading, Severity], timedelta | None] = lambda *_: None
+    series_source: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, RuleOptions] = field(default_factory=dict)  # by rule
+    storm: int = STORM
+
+
+class Company:
+    """The open incidents that stand around one: which of them explains it, which silence covers it."""
+
+    def __init__(
+        self, desk: Desk, silences: Sequence[Silence], now: datetime, standing: Iterable[Incident]
+    ) -> None:
+        self._desk = desk
+        self._silences = [one for one in silences if one.is_active(now)]
+        self._by_id: dict[str, Incident] = {}
+        self._stale: dict[str, str] = {}  # publisher -> incident
+        self._shortfalls: dict[str, None] = {}
+        self._same: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+        for one in standing:
+            self.note(one)
+
+    def note(self, incident: Incident) -> None:
+        """How an incident stands from now on."""
+        was_here = self._by_id.pop(incident.id, None)
+        if was_here is not None:
+            self._stale.pop(was_here.subject, None) if was_here.type == "stale_source" else None
+            self._shortfalls.pop(incident.id, None)
+            self._same[was_here.type, was_here.subject].pop(incident.id, None)
+        if not incident.state.is_open:
+            return
+        self._by_id[incident.id] = incident
+        self._same[incident.type, incident.subject][incident.id] = None
+        if incident.held or incident.told_state is not State.FIRING:
+            return  # nobody reads it: it explains nothing
+        if incident.type == "stale_source":
+            self._stale[incident.subject] = incident.id
+        elif incident.type == "shortfall":
+            self._shortfalls[incident.id] = None
+
+    def around(self, reading: Reading, before: Incident | None) -> Around:
+        """What bears on telling a reading: the silence or the alert that holds it, and when to call."""
+        severity = max(
+            (s for s in (reading.severity, before and before.severity) if s),
+            default=Severity.INFO,
+        )
+        call_after = self._desk.call_after(reading, severity)
+        labels = labels_of(reading, severity)
+        for silence in self._silences:
+            if silence.matches(labels):
+                who = f" by {silence.author}" if silence.author else ""
+                why = f"silenced{who} until {day(silence.until)}: {silence.reason}"
+                return Around(held=why, call_after=call_after)
+        explained = self._explained(reading, severity)
+        if explained is None:
+            return Around(call_after=call_after)
+        return Around(
+            held=f"told as part of: {explained.reading.headline}",
+            held_by=explained.id,
+            call_after=call_after,
+        )
+
+    def _explained(self, reading: Reading, severity: Severity) -> Incident | None:
+        """The open incident in the same channel that says it already, or says why it means little."""
+        if reading.type in PRICE_TYPES:
+            for series in reading.rests_on:
+                stale = self._stale.get(self._desk.series_source.get(series, ""))
+                if stale is not None:
+                    return self._by_id[stale]
+        mine = self._desk.channel_of(reading, severity)
+        if reading.type == "volume_drop":
+            for key in self._shortfalls:
+                one = self._by_id[key]
+                is_part = not set(reading.rests_on).isdisjoint(one.reading.rests_on)
+                if is_part and one.severity >= severity and self._channel(one) == mine:
+                    return one
+        for key in self._same.get((reading.type, reading.subject), ()):
+            one = self._by_id[key]
+            louder = one.severity > severity and one.told_state is State.FIRING and not one.held
+            if louder and one.rule != reading.rule and self._channel(one) == mine:
+                return one
+        return None
+
+    def _channel(self, incident: Incident) -> str:
+        return self._desk.channel_of(incident.reading, incident.severity)
+
+
+def leaders(decisions: Sequence[Decision], desk: Desk) -> dict[str, str]:
+    """Which first message is told in the thread of which: incident ids, member to leader.
+
+    Incidents that are told for the first time at one evaluation, in one channel, share a message when they
+    concern one market, or come from one rule. More than `desk.storm` in a channel share one whatever they
+    are. The most severe leads; a later incident never joins: nobody would see it under an old message.
+    """
+    first = [
+        decision.incident
+        for decision in decisions
+        if decision.incident is not None and _is_first_telling(decision)
+    ]
+    channels: defaultdict[str, list[Incident]] = defaultdict(list)
+    for one in first:
+        channels[desk.channel_of(one.reading, one.severity)].append(one)
+    found: dict[str, str] = {}
+    for members in channels.values():
+        groups: defaultdict[str, list[Incident]] = defaultdict(list)
+        for one in members:
+            storm = len(members) > desk.storm
+            groups["" if storm else _cause(one)].append(one)
+        for group in groups.values():
+            head, *others = sorted(group, key=lambda one: -one.severity)
+            found |= {one.id: head.id for one in others}
+    return found
+
+
+def besides(standing: Iterable[Incident]) -> dict[str, tuple[str, ...]]:
+    """Headlines that each open incident has to name, by its id: what it explains, and what its thread holds."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for one in standing:
+        owner = one.held_by if one.told_state is None else one.leader
+        if owner and one.state.is_open:
+            found[owner].append(one.reading.headline)
+    return {owner: tuple(lines) for owner, lines in found.items()}
+
+
+def _is_first_telling(decision: Decision) -> bool:
+    incident = decision.incident
+    return decision.says and incident is not None and incident.revision == 1
+
+
+def _cause(incident: Incident) -> str:
+    labels = dict(incident.reading.labels)
+    return f"market {labels['market']}" if "market" in labels else f"rule {incident.rule}"

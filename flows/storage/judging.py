@@ -1,0 +1,487 @@
+"""One look at everything that rules said: decisions, incidents, transitions and outbox rows of one transaction."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+
+from alerts.grouping import Company, Desk, besides, leaders, rank
+from alerts.incident import Decision, Incident, Reason, State, incident_id
+from alerts.ledger import Compose, Judgement
+from alerts.lifecycle import attend, decide, failed, withdraw
+from alerts.rules import DEFAULT_OPTIONS, NotEvaluated, Reading
+from alerts.silences import Silence
+from alerts.telling import FREELY, Around, beside
+from flows.storage.outbox import Outgoing, as_json
+from flows.storage.tables import evaluation, incident, silence, transition
+
+AT_ONCE = 500
+"""Names in one query: databases limit how many values a statement may have."""
+
+_ENDED = [state.value for state in State if state.is_ended]
+
+
+@dataclass(slots=True)
+class _Step:
+    """A decision on its way into the tables."""
+
+    decision: Decision
+    before: Incident | None  # the same incident before it; None: it is new
+    ordinal: int | None  # of a new incident
+    note: str = ""
+
+
+class Judging:
+    """Decides what results mean and writes all that follows; lives as long as its transaction."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        book: str,
+        *,
+        now: datetime,
+        written_at: datetime,
+        compose: Compose,
+        desk: Desk,
+    ) -> None:
+        self._connection = connection
+        self._book = book
+        self._now = now
+        self._written_at = written_at
+        self._compose = compose
+        self._desk = desk
+        self._steps: dict[str, _Step] = {}  # by incident
+        self._evaluations: list[dict[str, Any]] = []
+        self._standing = {one.id: one for one in self._open()}
+        self._company = Company(desk, read_silences(connection, now), now, self._standing.values())
+
+    # --- deciding ---------------------------------------------------------------
+
+    def judge(self, judgements: Sequence[Judgement]) -> tuple[Decision, ...]:
+        """One decision a result, in the order given; those that may explain others are made first."""
+        wanted = list(dict.fromkeys(one.result.fingerprint for one in judgements))
+        past = _Past(self._connection, self._book, wanted)
+        order = sorted(range(len(judgements)), key=lambda at: rank(judgements[at].result.type))
+        made = {at: self._judge_one(judgements[at], past) for at in order}
+        return tuple(made[at] for at in range(len(judgements)))
+
+    def _judge_one(self, judgement: Judgement, past: "_Past") -> Decision:
+        result, options, now = judgement.result, judgement.options, self._now
+        key = result.fingerprint
+        before, newest_ordinal = past.incident(key, self._standing)
+        last, counted = past.last.get(key), past.counted.get(key)
+        is_repeated = _is_of(last, result)
+        around = self._around(result, before)
+        ordinal = newest_ordinal + 1
+        decide_now = partial(
+            decide,
+            result=result,
+            rule=options,
+            now=now,
+            book=self._book,
+            new_id=incident_id(self._book, key, ordinal),
+            around=around,
+        )
+        if isinstance(result, NotEvaluated):
+            decision = decide_now(before)
+            is_noted = not is_repeated
+        elif _is_of(counted, result):
+            # Nothing new to judge. But what was held back or only edited in may be due to be told by now.
+            decision = self._attended(before, options, around)
+            is_noted = False
+        elif _is_late(before, counted, now):
+            decision = Decision(Reason.KEPT_LAST, before)
+            is_noted = not is_repeated
+        else:
+            decision = decide_now(before)
+            is_noted = True
+        after = decision.incident
+        is_new = after is not None and (before is None or before.id != after.id)
+        if after is not None:
+            self._note(decision, None if is_new else before, ordinal if is_new else None)
+        if is_noted:
+            self._evaluate(last, decision, result)
+            past.note(result, decision, last, now)
+        if after is not None:
+            past.incidents[key] = (after, ordinal if is_new else newest_ordinal)
+        return decision
+
+    def _attended(self, before: Incident | None, options: Any, around: Around) -> Decision:
+        if before is None:
+            return Decision(Reason.ALREADY_EVALUATED, None)
+        looked = attend(before, options, now=self._now, around=around)
+        if looked.says or looked.replies or looked.calls:
+            return looked
+        return Decision(Reason.ALREADY_EVALUATED, looked.incident)
+
+    def fail(self, failures: Mapping[str, str]) -> tuple[Decision, ...]:
+        """What is open of rules that failed keeps its last state, and says so; why, by rule."""
+        made = []
+        for one in tuple(self._standing.values()):
+            if one.rule in failures and one.id not in self._steps:
+                around = self._around(one.reading, one)
+                options = self._desk.options.get(one.rule, DEFAULT_OPTIONS)
+                decision = failed(one, failures[one.rule], options, now=self._now, around=around)
+                self._note(decision, one, None)
+                made.append(decision)
+        return tuple(made)
+
+    def withdraw(self, wanted: Iterable[Incident]) -> tuple[Decision, ...]:
+        """End incidents because no rule speaks of them any more."""
+        wanted = tuple(wanted)
+        last = _newest_evaluations(
+            self._connection, self._book, [one.fingerprint for one in wanted]
+        )
+        made = []
+        for before in wanted:
+            decision = withdraw(before, now=self._now)
+            made.append(decision)
+            if decision.incident == before:
+                continue
+            self._note(decision, before, None)
+            # Counts as a judgement: so the input judged before it is news when the rule returns.
+            self._append(
+                last.get(before.fingerprint),
+                decision,
+                fingerprint=before.fingerprint,
+                input_id="withdrawn",
+                rule_version=before.rule_version,
+                payload=as_json({"rule": before.rule, "subject": before.subject}),
+            )
+        return tuple(made)
+
+    def unspoken(self, judged: Iterable[str], failures: Mapping[str, str]) -> list[Incident]:
+        """Incidents of the book that have not ended, and that no result and no failed rule speaks of."""
+        spoken = set(judged)
+        mine = (incident.c.book == self._book, incident.c.state.not_in(_ENDED))
+        rows = self._connection.execute(select(incident).where(*mine).order_by(incident.c.id))
+        found = (read_incident(row) for row in rows)
+        return [o for o in found if o.fingerprint not in spoken and o.rule not in failures]
+
+    def attend(self) -> tuple[Decision, ...]:
+        """Look after every open incident that nothing was said of here: snoozes, holds, calls."""
+        made = []
+        for one in tuple(self._standing.values()):
+            if one.id in self._steps:
+                continue
+            around = self._around(one.reading, one)
+            options = self._desk.options.get(one.rule, DEFAULT_OPTIONS)
+            decision = attend(one, options, now=self._now, around=around)
+            if decision.incident != one or decision.says:
+                self._note(decision, one, None)
+                made.append(decision)
+        return tuple(made)
+
+    def incident(self, key: str) -> Incident:
+        """The incident of that id, as this transaction sees it."""
+        row = self._connection.execute(select(incident).where(incident.c.id == key)).one()
+        return read_incident(row)
+
+    def act(self, before: Incident, change: Callable[[Incident], Decision], note: str) -> Decision:
+        """What somebody asks of an incident, with who and why."""
+        decision = change(before)
+        if decision.incident != before:
+            self._note(decision, before, None, note)
+        return decision
+
+    def _around(self, result: Reading | NotEvaluated, before: Incident | None) -> Around:
+        if isinstance(result, NotEvaluated):
+            if before is None:
+                return FREELY
+            result = before.reading
+        return self._company.around(result, before)
+
+    def _note(
+        self, decision: Decision, before: Incident | None, ordinal: int | None, note: str = ""
+    ) -> None:
+        after = decision.incident
+        if after is None:
+            return
+        self._steps[after.id] = _Step(decision, before, ordinal, note)
+        self._company.note(after)
+        if after.state.is_open:
+            self._standing[after.id] = after
+        else:
+            self._standing.pop(after.id, None)
+
+    def _evaluate(
+        self, last: Row[Any] | None, decision: Decision, result: Reading | NotEvaluated
+    ) -> None:
+        self._append(
+            last,
+            decision,
+            fingerprint=result.fingerprint,
+            input_id=_input_id(result),
+            rule_version=result.rule_version,
+            payload=_result_text(result),
+        )
+
+    def _append(self, last: Row[Any] | None, decision: Decision, **values: object) -> None:
+        after = decision.incident
+        self._evaluations.append(
+            {
+                "book": self._book,
+                "at": self._now,
+                "ordinal": 1 if last is None else last.ordinal + 1,
+                "reason": decision.reason.value,
+                "incident_id": None if after is None else after.id,
+                **values,
+            }
+        )
+
+    # --- writing ----------------------------------------------------------------
+
+    def write(self) -> None:
+        """All that was decided, in as few statements as the number of tables asks for."""
+        self._arrange()
+        steps = [step for step in self._steps.values() if step.decision.incident is not None]
+        self._write_incidents(steps)
+        if self._evaluations:
+            self._connection.execute(insert(evaluation), self._evaluations)
+        self._write_consequences([step for step in steps if _is_step(step)])
+
+    def _arrange(self) -> None:
+        """Who is told in whose thread, and what each open incident has to name."""
+        decisions = [step.decision for step in self._steps.values()]
+        for member, leader in leaders(decisions, self._desk).items():
+            step = self._steps[member]
+            led = replace(_of(step), leader=leader)
+            step.decision = replace(step.decision, incident=led)
+            self._standing[member] = led
+        named = besides(self._standing.values())
+        for one in tuple(self._standing.values()):
+            lines = named.get(one.id, ())
+            if one.beside == lines:
+                continue
+            step = self._steps.setdefault(one.id, _Step(Decision(Reason.UNCHANGED, one), one, None))
+            step.decision = beside(step.decision, lines)
+
+    def _write_incidents(self, steps: Sequence[_Step]) -> None:
+        new, changed = [], []
+        for step in steps:
+            after = _of(step)
+            if step.ordinal is None and after == step.before:
+                continue
+            values = {
+                "rule": after.rule,
+                "type": after.type,
+                "subject": after.subject,
+                "severity": int(after.severity),
+                "state": after.state.value,
+                "opened_at": after.opened_at,
+                "changed_at": after.changed_at,
+                "payload": as_json(after.as_dict()),
+            }
+            if step.ordinal is None:
+                changed.append({"key": after.id, **values})
+            else:
+                names = {"id": after.id, "book": after.book, "fingerprint": after.fingerprint}
+                new.append({**names, "ordinal": step.ordinal, **values})
+        if new:
+            self._connection.execute(insert(incident), new)
+        if changed:
+            columns = [name for name in changed[0] if name != "key"]
+            statement = (
+                update(incident)
+                .where(incident.c.id == bindparam("key"))
+                .values({name: bindparam(name) for name in columns})
+            )
+            self._connection.execute(statement, changed)
+
+    def _write_consequences(self, steps: Sequence[_Step]) -> None:
+        """The transitions, and what each has to say."""
+        if not steps:
+            return
+        rows = []
+        for step in steps:
+            after = _of(step)
+            rows.append(
+                {
+                    "incident_id": after.id,
+                    "at": self._now,
+                    "reason": step.decision.reason.value,
+                    "state_before": "" if step.before is None else step.before.state.value,
+                    "state": after.state.value,
+                    "severity": int(after.severity),
+                    "rule_version": after.rule_version,
+                    "payload": as_json(after.reading.as_dict()),
+                    "note": step.note or None,
+                }
+            )
+        written = self._connection.scalars(
+            insert(transition).returning(transition.c.id, sort_by_parameter_order=True), rows
+        ).all()
+        outgoing = Outgoing(
+            self._connection,
+            [_of(step) for step in steps if step.before is not None],
+            self._written_at,
+        )
+        for step, number in zip(steps, written, strict=True):
+            decision = step.decision
+            if decision.says or decision.replies or decision.calls:
+                outgoing.add(_of(step), int(number), self._compose(decision))
+        outgoing.write()
+
+    def _open(self) -> list[Incident]:
+        open_states = [state.value for state in State if state.is_open]
+        mine = (incident.c.book == self._book, incident.c.state.in_(open_states))
+        return [
+            read_incident(row) for row in self._connection.execute(select(incident).where(*mine))
+        ]
+
+
+class _Past:
+    """What is known of fingerprints: their newest incident, their newest evaluations."""
+
+    def __init__(self, connection: Connection, book: str, wanted: Sequence[str]) -> None:
+        self._rows = _newest_incidents(connection, book, wanted)
+        self.last = _newest_evaluations(connection, book, wanted)
+        self.counted = _newest_evaluations(connection, book, wanted, is_counted=True)
+        self.incidents: dict[str, tuple[Incident, int]] = {}
+
+    def incident(
+        self, fingerprint: str, standing: Mapping[str, Incident]
+    ) -> tuple[Incident | None, int]:
+        """The newest incident and its ordinal; None and 0 when there was none."""
+        if fingerprint in self.incidents:
+            return self.incidents[fingerprint]
+        row = self._rows.get(fingerprint)
+        if row is None:
+            return None, 0
+        return standing.get(row.id) or read_incident(row), row.ordinal
+
+    def note(
+        self,
+        result: Reading | NotEvaluated,
+        decision: Decision,
+        last: "Row[Any] | _Evaluated | None",
+        now: datetime,
+    ) -> None:
+        """What was evaluated here counts for the next result of the same fingerprint."""
+        done = _Evaluated(
+            1 if last is None else last.ordinal + 1, _input_id(result), result.rule_version, now
+        )
+        self.last[result.fingerprint] = done
+        if decision.reason is not Reason.KEPT_LAST:
+            self.counted[result.fingerprint] = done
+
+
+@dataclass(frozen=True, slots=True)
+class _Evaluated:
+    ordinal: int
+    input_id: str
+    rule_version: str
+    at: datetime
+
+
+def read_incident(row: Row[Any]) -> Incident:
+    """The incident that a row of its table holds."""
+    return Incident.from_dict(json.loads(row.payload))
+
+
+def read_silences(connection: Connection, now: datetime | None) -> tuple[Silence, ...]:
+    """Silences, oldest first; with `now` only those that last then."""
+    query = select(silence).order_by(silence.c.made_at, silence.c.id)
+    if now is not None:
+        query = query.where(silence.c.until > now)
+    return tuple(
+        Silence(
+            id=row.id,
+            match=tuple((name, value) for name, value in json.loads(row.match)),
+            until=row.until,
+            reason=row.reason,
+            author=row.author,
+            made_at=row.made_at,
+            ended_at=row.ended_at,
+        )
+        for row in connection.execute(query)
+    )
+
+
+def _of(step: _Step) -> Incident:
+    """The incident of a step that has one."""
+    if step.decision.incident is None:
+        message = "a step without an incident was to be written"
+        raise ValueError(message)
+    return step.decision.incident
+
+
+def _is_step(step: _Step) -> bool:
+    """Whether the life of the incident has moved, or somebody asked for something."""
+    decision, before, after = step.decision, step.before, _of(step)
+    return (
+        decision.says
+        or decision.replies
+        or decision.calls
+        or bool(step.note)
+        or before is None
+        or (before.state, before.severity) != (after.state, after.severity)
+    )
+
+
+def _in_parts(wanted: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (wanted[at : at + AT_ONCE] for at in range(0, len(wanted), AT_ONCE))
+
+
+def _newest_incidents(
+    connection: Connection, book: str, wanted: Sequence[str]
+) -> dict[str, Row[Any]]:
+    place = func.row_number().over(
+        partition_by=incident.c.fingerprint, order_by=incident.c.ordinal.desc()
+    )
+    found = {}
+    for part in _in_parts(wanted):
+        mine = (incident.c.book == book, incident.c.fingerprint.in_(part))
+        ranked = select(incident, place.label("place")).where(*mine).subquery()
+        for row in connection.execute(select(ranked).where(ranked.c.place == 1)):
+            found[row.fingerprint] = row
+    return found
+
+
+def _newest_evaluations(
+    connection: Connection, book: str, wanted: Sequence[str], *, is_counted: bool = False
+) -> dict[str, Any]:
+    """The newest evaluation each; with `is_counted` the newest that led to a judgement of its own."""
+    done = evaluation.c
+    place = func.row_number().over(partition_by=done.fingerprint, order_by=done.ordinal.desc())
+    found: dict[str, Any] = {}
+    for part in _in_parts(wanted):
+        mine = [done.book == book, done.fingerprint.in_(part)]
+        if is_counted:
+            mine.append(done.reason != Reason.KEPT_LAST.value)
+        columns = (done.fingerprint, done.ordinal, done.input_id, done.rule_version, done.at)
+        ranked = select(*columns, place.label("place")).where(*mine).subquery()
+        for row in connection.execute(select(ranked).where(ranked.c.place == 1)):
+            found[row.fingerprint] = row
+    return found
+
+
+def _is_of(done: Any, result: Reading | NotEvaluated) -> bool:
+    """Whether an evaluation was of this very input, under the same version of the rule."""
+    wanted = (_input_id(result), result.rule_version)
+    return done is not None and (done.input_id, done.rule_version) == wanted
+
+
+def _is_late(before: Incident | None, counted: Any, now: datetime) -> bool:
+    """Whether something judged already is newer: what was true earlier must not overturn it."""
+    seen = [] if counted is None else [counted.at]
+    if before is not None:
+        seen += [at for at in (before.read_at, before.changed_at) if at is not None]
+    return any(now < at for at in seen)
+
+
+def _input_id(result: Reading | NotEvaluated) -> str:
+    if isinstance(result, Reading):
+        return result.input_id
+    return "not-evaluated:" + hashlib.sha256(result.why.encode()).hexdigest()[:16]
+
+
+def _result_text(result: Reading | NotEvaluated) -> str:
+    if isinstance(result, Reading):
+        return as_json(result.as_dict())
+    return as_json({"rule": result.rule, "subject": result.subject, "why": result.why})
