@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from alerts.lifecycle import State
+from alerts.incident import State
 from alerts.messages import Message
 from alerts.rules import Severity
 from alerts.wording import readable, shortened
@@ -19,6 +19,8 @@ FIELDS_LIMIT = 10
 
 _MARKS = {Severity.CRITICAL: "🔴", Severity.WARNING: "🟠", Severity.INFO: "🔵"}
 _WEB_ADDRESS = re.compile(r"https?://[^\s<>|\"\\^`{}]{1,1000}")
+_PERSON = re.compile(r"[USW][A-Z0-9]{5,20}")
+_BESIDE = "Part of this"
 _CALL = re.compile(r"@(?=here|channel|everyone)", re.IGNORECASE)
 # Characters with a meaning in Slack's markup and none in ours, and the nearest ones without.
 _UNMARKED = str.maketrans({"*": "∗", "`": "'", "~": "∼"})
@@ -39,6 +41,8 @@ def render_slack(message: Message) -> SlackContent:
 
 def _blocks(message: Message) -> list[Block]:
     head = [_header(message) if message.kind == "root" else _section(f"{_mark(message)} ", message)]
+    if call := _call(message):
+        head.append({"type": "section", "text": _markup(call)})
     status = " ".join(
         part for part in (f"{message.replay}." if message.replay else "", message.lead) if part
     )
@@ -47,6 +51,8 @@ def _blocks(message: Message) -> list[Block]:
     if message.why_now:
         head.append(_titled("Why now", [message.why_now], limit=600))
     facts = _facts(message)
+    if message.beside:
+        facts.append(_titled(_BESIDE, message.beside, bullets=True, limit=130, most=20))
     drivers = [_titled("What drives it", message.drivers, bullets=True)] if message.drivers else []
     evidence = (
         [_titled("What it rests on", message.evidence, bullets=True)] if message.evidence else []
@@ -79,7 +85,7 @@ def _title(message: Message) -> str:
 def _mark(message: Message) -> str:
     if message.state is State.RESOLVED:
         return "🟢"
-    if message.state is State.WITHDRAWN:
+    if message.state in {State.WITHDRAWN, State.EXPIRED}:
         return "⚪"
     return _MARKS[message.severity]
 
@@ -93,8 +99,22 @@ def _facts(message: Message) -> list[Block]:
     return [{"type": "section", "fields": fields}] if fields else []
 
 
-def _titled(title: str, lines: Sequence[str], *, bullets: bool = False, limit: int = 300) -> Block:
-    shown = [_escaped(line, limit) for line in lines[:5]]
+def _call(message: Message) -> str:
+    """Who is called by name, in Slack's own form: the only words here that Slack obeys."""
+    name = message.mention
+    if name == "here":
+        return "<!here>"
+    if not _PERSON.fullmatch(name):
+        return ""
+    return f"<!subteam^{name}>" if name.startswith("S") else f"<@{name}>"
+
+
+def _titled(
+    title: str, lines: Sequence[str], *, bullets: bool = False, limit: int = 300, most: int = 5
+) -> Block:
+    shown = [_escaped(line, limit) for line in lines[:most]]
+    if len(lines) > most:
+        shown.append(f"and {len(lines) - most} more")
     body = "\n".join(f"• {line}" for line in shown) if bullets else " ".join(shown)
     return {"type": "section", "text": _markup(f"*{title}*\n{body}")}
 
@@ -120,6 +140,7 @@ def _text(message: Message) -> str:
     lines = [f"{replay}{_mark(message)} {message.label}: {message.headline}"]
     lines += [part for part in (message.lead, message.why_now) if part]
     lines += [f"• {fact.label}: {fact.value}" for fact in message.facts[:FIELDS_LIMIT]]
+    lines += [f"{_BESIDE}: {headline}" for headline in message.beside[:20]]
     if message.advice:
         lines.append(f"What to do: {message.advice}")
     whole = ""

@@ -43,7 +43,8 @@ class Company:
         self._desk = desk
         self._silences = [one for one in silences if one.is_active(now)]
         self._by_id: dict[str, Incident] = {}
-        self._stale: dict[str, str] = {}  # publisher -> incident
+        # By publisher; more than one rule may watch it.
+        self._stale: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._shortfalls: dict[str, None] = {}
         self._same: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
         for one in standing:
@@ -53,7 +54,7 @@ class Company:
         """How an incident stands from now on."""
         was_here = self._by_id.pop(incident.id, None)
         if was_here is not None:
-            self._stale.pop(was_here.subject, None) if was_here.type == "stale_source" else None
+            self._stale[was_here.subject].pop(incident.id, None)
             self._shortfalls.pop(incident.id, None)
             self._same[was_here.type, was_here.subject].pop(incident.id, None)
         if not incident.state.is_open:
@@ -63,16 +64,15 @@ class Company:
         if incident.held or incident.told_state is not State.FIRING:
             return  # nobody reads it: it explains nothing
         if incident.type == "stale_source":
-            self._stale[incident.subject] = incident.id
+            self._stale[incident.subject][incident.id] = None
         elif incident.type == "shortfall":
             self._shortfalls[incident.id] = None
 
     def around(self, reading: Reading, before: Incident | None) -> Around:
         """What bears on telling a reading: the silence or the alert that holds it, and when to call."""
-        severity = max(
-            (s for s in (reading.severity, before and before.severity) if s),
-            default=Severity.INFO,
-        )
+        # One that has ended is as loud as its return, not as it was.
+        stands = before.severity if before is not None and before.state.is_open else None
+        severity = max((s for s in (reading.severity, stands) if s), default=Severity.INFO)
         call_after = self._desk.call_after(reading, severity)
         labels = labels_of(reading, severity)
         for silence in self._silences:
@@ -93,9 +93,8 @@ class Company:
         """The open incident in the same channel that says it already, or says why it means little."""
         if reading.type in PRICE_TYPES:
             for series in reading.rests_on:
-                stale = self._stale.get(self._desk.series_source.get(series, ""))
-                if stale is not None:
-                    return self._by_id[stale]
+                for key in self._stale.get(self._desk.series_source.get(series, ""), ()):
+                    return self._by_id[key]
         mine = self._desk.channel_of(reading, severity)
         if reading.type == "volume_drop":
             for key in self._shortfalls:
@@ -143,12 +142,20 @@ def leaders(decisions: Sequence[Decision], desk: Desk) -> dict[str, str]:
 
 def besides(standing: Iterable[Incident]) -> dict[str, tuple[str, ...]]:
     """Headlines that each open incident has to name, by its id: what it explains, and what its thread holds."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    found: defaultdict[str, list[Incident]] = defaultdict(list)
     for one in standing:
         owner = one.held_by if one.told_state is None else one.leader
         if owner and one.state.is_open:
-            found[owner].append(one.reading.headline)
-    return {owner: tuple(lines) for owner, lines in found.items()}
+            found[owner].append(one)
+    # In an order of their own: in the database's, the message would be edited for nothing.
+    return {
+        owner: tuple(one.reading.headline for one in sorted(members, key=_age))
+        for owner, members in found.items()
+    }
+
+
+def _age(incident: Incident) -> tuple[datetime, str]:
+    return incident.opened_at, incident.id
 
 
 def _is_first_telling(decision: Decision) -> bool:

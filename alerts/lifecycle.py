@@ -61,12 +61,23 @@ def failed(
 
 
 def attend(
-    incident: Incident, rule: RuleOptions, *, now: datetime, around: Around = FREELY
+    incident: Incident,
+    rule: RuleOptions,
+    *,
+    now: datetime,
+    around: Around = FREELY,
+    is_answered: bool = False,
 ) -> Decision:
-    """Look after an incident that nothing new is known of: what was held back, slept, or waits for someone."""
+    """Look after an incident that nothing new is known of: what was held back, slept, or waits for someone.
+
+    `is_answered`: its rule gave the same answer again, so a mark that it couldn't goes away.
+    """
     if not incident.state.is_open:
         return Decision(Reason.UNCHANGED, incident)
-    return told(Reason.UPDATED, incident, now, rule.cooldown, around, before=incident)
+    after = incident
+    if is_answered and incident.data_state is not DataState.FRESH:
+        after = replace(incident, data_state=DataState.FRESH, data_why="", data_since=None)
+    return told(Reason.UPDATED, after, now, rule.cooldown, around, before=incident)
 
 
 def withdraw(incident: Incident, *, now: datetime) -> Decision:
@@ -100,7 +111,7 @@ def _not_judged(
         # Why may name another day each time: one mark is enough, what it says is kept up to date.
         kept = incident if incident.data_why == why else replace(incident, data_why=why)
         looked = attend(kept, rule, now=now, around=around)
-        return looked if looked.says or looked.replies else Decision(reason, kept)
+        return looked if looked.says or looked.replies else Decision(reason, looked.incident)
     marked = replace(incident, data_state=state, data_why=why, data_since=now)
     return told(reason, marked, now, rule.cooldown, around, before=incident)
 
@@ -199,7 +210,12 @@ def _decide_closed(
 def _still_quiet(incident: Incident, rule: RuleOptions, now: datetime) -> Decision:
     """Not crossed, and nothing open: a pending one waits as long as its window can still be filled."""
     crossings = _with_crossing(incident.crossings, rule, is_crossed=False)
-    if incident.state is State.PENDING and rule.out_of > rule.for_evaluations and "1" in crossings:
+    still_counts = crossings[1 - rule.window :] if rule.window > 1 else ""
+    if (
+        incident.state is State.PENDING
+        and rule.out_of > rule.for_evaluations
+        and "1" in still_counts
+    ):
         waiting = replace(incident, crossings=crossings, true_runs=0, read_at=now)
         return Decision(Reason.PENDING, waiting)
     # A pending one that did not last ends unseen: episode 0 marks that nobody was told.

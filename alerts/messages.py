@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Self
 
-from alerts.lifecycle import Incident, Reason, State
-from alerts.rules import Fact, Reading, Severity
-from alerts.wording import amount, chance, day, days, month, percent, shortened
+from alerts.incident import DataState, Incident, Reason, State
+from alerts.rules import HEADLINE_LIMIT, Fact, Reading, Severity
+from alerts.wording import amount, chance, day, days, month, percent, percent_span, shortened
 
 CAPTION_LIMIT = 1000  # what Slack keeps of a picture's alternative text
 
@@ -16,7 +16,7 @@ CAPTION_LIMIT = 1000  # what Slack keeps of a picture's alternative text
 class Message:
     """Everything a channel may show, as plain text. Renderers choose the form, never the words."""
 
-    kind: str  # "root" | "reply"
+    kind: str  # "root" | "reply" | "notice": of its own, for whoever has to be called
     label: str  # the severity or the state in a word: "Critical", "Resolved"
     headline: str
     severity: Severity
@@ -30,6 +30,8 @@ class Message:
     replay: str  # "Replay: as known on 21 Jun 2025", or empty for what is true now
     context: tuple[str, ...]
     links: tuple[tuple[str, str], ...]  # (words, web address)
+    beside: tuple[str, ...] = ()  # headlines that are told as part of this one
+    mention: str = ""  # who is called by name: "U0123ABCD", "S0123ABCD", "here"; empty: nobody
 
     def as_dict(self) -> dict[str, Any]:
         """A plain dictionary that JSON can hold; `from_dict` reverses it."""
@@ -48,6 +50,8 @@ class Message:
             "replay": self.replay,
             "context": list(self.context),
             "links": [list(link) for link in self.links],
+            "beside": list(self.beside),
+            "mention": self.mention,
         }
 
     @classmethod
@@ -64,6 +68,7 @@ class Message:
                 "evidence": tuple(data["evidence"]),
                 "context": tuple(data["context"]),
                 "links": tuple((words, address) for words, address in data["links"]),
+                "beside": tuple(data.get("beside", ())),
             }
         )
 
@@ -75,26 +80,34 @@ def root_message(
     known_at: datetime,
     book: str,
     links: Sequence[tuple[str, str]] = (),
+    since: str = "",
+    record: str = "",
+    mention: str = "",
 ) -> Message:
-    """The one message of an incident as it stands now; posted once, then edited."""
+    """The one message of an incident as it stands now; posted once, then edited.
+
+    `since` says what moved the figures since they were said last, `record` how often the rule was right.
+    """
     reading = incident.reading
     is_open = incident.state.is_open
     return Message(
         kind="root",
         label=_root_label(incident),
-        headline=reading.headline,
+        headline=_headline(incident),
         severity=incident.severity,
         state=incident.state,
         lead=_lead(incident, known_at, book),
         why_now=_why_now(incident, reason),
         facts=reading.facts,
-        drivers=reading.drivers,
-        evidence=reading.evidence,
+        drivers=(*reading.drivers, *([since] if since and is_open else [])),
+        evidence=(*reading.evidence, *([record] if record else [])),
         # Advice on something that is over would be acted upon.
         advice=reading.advice if is_open else "",
         replay=_replay(known_at, book),
         context=_context(incident, known_at, book),
         links=_links(reading, links),
+        beside=incident.beside if is_open else (),
+        mention=mention if is_open else "",
     )
 
 
@@ -105,20 +118,76 @@ def transition_reply(
     known_at: datetime,
     book: str,
     links: Sequence[tuple[str, str]] = (),
+    mention: str = "",
 ) -> Message:
     """The short line under an incident's message that says what has just changed."""
-    root = root_message(incident, reason, known_at=known_at, book=book, links=links)
+    root = root_message(
+        incident, reason, known_at=known_at, book=book, links=links, mention=mention
+    )
     # The root message above it, edited at the same time, has the rest.
     return replace(
         root,
         kind="reply",
         label=_reply_label(incident, reason),
+        headline=incident.reading.headline,
+        beside=(),
         lead=root.lead if incident.episode > 1 or not incident.state.is_open else "",
         facts=root.facts[:3],
         drivers=(),
         evidence=(),
         context=root.context[:1],
     )
+
+
+def call_notice(
+    incident: Incident,
+    *,
+    known_at: datetime,
+    book: str,
+    links: Sequence[tuple[str, str]] = (),
+    mention: str = "",
+) -> Message:
+    """A message of its own for whoever is called because nobody has taken a critical alert on."""
+    reply = transition_reply(
+        incident,
+        Reason.UNACKNOWLEDGED,
+        known_at=known_at,
+        book=book,
+        links=links,
+        mention=mention,
+    )
+    return replace(reply, kind="notice", advice=incident.reading.advice)
+
+
+def record_sentence(record: Mapping[str, Any]) -> str:
+    """How often a rule was right when it was replayed, with counts and the interval that they allow.
+
+    `record` has the figures of a replay by name, with `first` and `last`, its days as ISO dates. Empty when
+    nothing came of it that could be judged.
+    """
+    first, last = (date.fromisoformat(record[name]) for name in ("first", "last"))
+    told = record["hit_episodes"] + record["false_episodes"]
+    events, hits = record["events"], record["hits"]
+    if not told and not events:
+        return ""
+    span = f"replayed from {month(first)} to {month(last)}"
+    parts = []
+    if told:
+        low, high = record["precision_interval"]
+        parts.append(
+            f"it was right {record['hit_episodes']} of {told} times "
+            f"(95 % interval {percent_span(low, high)})"
+        )
+    if events:
+        parts.append(f"it announced {hits} of {events} events")
+    lead = record["median_lead_days"]
+    if lead is not None and hits:
+        when = f"{days(lead)} before" if lead >= 0 else f"{days(-lead)} after"
+        parts.append(f"in the middle {when} the event began")
+    late = record["late_episodes"]
+    if late:
+        parts.append(f"{late} more came while it lasted")
+    return f"This rule, {span}: {', '.join(parts)}."
 
 
 def chart_caption(incident: Incident, *, known_at: datetime, book: str) -> str:
@@ -139,6 +208,16 @@ def is_replay(book: str) -> bool:
     return book.startswith("as-of")
 
 
+def _headline(incident: Incident) -> str:
+    """The measure; with how many more stand below it, when it speaks for several."""
+    headline = incident.reading.headline
+    count = len(incident.beside) if incident.state.is_open else 0
+    if not count:
+        return headline
+    more = f" (+ {count} more)"
+    return f"{shortened(headline, HEADLINE_LIMIT - len(more))}{more}"
+
+
 def _root_label(incident: Incident) -> str:
     word = incident.severity.name.capitalize()
     match incident.state:
@@ -150,6 +229,8 @@ def _root_label(incident: Incident) -> str:
             return "Resolved"
         case State.WITHDRAWN:
             return "Withdrawn"
+        case State.EXPIRED:
+            return "Expired"
         case _:
             return word
 
@@ -160,6 +241,12 @@ def _reply_label(incident: Incident, reason: Reason) -> str:
         return "Resolved"
     if incident.state is State.WITHDRAWN:
         return "Withdrawn"
+    if incident.state is State.EXPIRED:
+        return "Expired"
+    if reason is Reason.UNACKNOWLEDGED:
+        return "Nobody has taken this on"
+    if reason is Reason.WOKEN:
+        return f"Snooze over, still {word}"
     if reason is Reason.ESCALATED:
         return f"Raised to {word}"
     if reason is Reason.LIMIT_CHANGED:
@@ -185,9 +272,37 @@ def _lead(incident: Incident, known_at: datetime, book: str) -> str:
                 f"Withdrawn on {day(incident.changed_at)}. This says nothing about whether "
                 f"the situation is over.{again}"
             )
+        case State.EXPIRED:
+            return (
+                f"Ended on {day(incident.changed_at)}: the time it spoke of is over, and nothing newer "
+                f"could be judged. This says nothing about whether the situation is over.{again}"
+            )
         case _:
             until = _until(incident)
-            return f"Open {when or f'since {day(incident.since)}'}.{again}{f' {until}' if until else ''}"
+            opened = f"Open {when or f'since {day(incident.since)}'}.{again}"
+            return " ".join(
+                part for part in (opened, until, _blind(incident), _taken(incident)) if part
+            )
+
+
+def _blind(incident: Incident) -> str:
+    """That it rests on old answers, and why: a reader must not take it for what is true today."""
+    if incident.data_state is DataState.FRESH or incident.data_since is None:
+        return ""
+    why = incident.data_why.rstrip(".")
+    return f"Not judged since {day(incident.data_since)}, so it stays as it was: {why}."
+
+
+def _taken(incident: Incident) -> str:
+    """Who has taken it on, or wants to hear no more of it for a while."""
+    lines = []
+    if incident.acknowledged_at is not None:
+        at = incident.acknowledged_at.astimezone(UTC)
+        lines.append(f"Taken on by {incident.acknowledged_by} on {day(at)}, {at:%H:%M} UTC.")
+    if incident.snoozed_until is not None:
+        until = incident.snoozed_until.astimezone(UTC)
+        lines.append(f"Snoozed by {incident.snoozed_by} until {day(until)}, {until:%H:%M} UTC.")
+    return " ".join(lines)
 
 
 _STAYS = {Severity.CRITICAL: "critical", Severity.WARNING: "a warning", Severity.INFO: "open"}
@@ -238,6 +353,17 @@ def _why_now(incident: Incident, reason: Reason) -> str:
             return f"The rule was changed, so this was judged afresh. {_measure_sentence(incident)}"
         case Reason.WITHDRAWN:
             return "Its rule was removed or switched off."
+        case Reason.EXPIRED:
+            return f"No newer answer came before the end of what it spoke of. Last: {_measure_sentence(incident)}"
+        case Reason.EVAL_ERROR:
+            return f"Its rule failed; operators were told. Last: {_measure_sentence(incident)}"
+        case Reason.RELEASED:
+            return f"It was held back until now. {now}"
+        case Reason.WOKEN:
+            return f"The snooze is over and it is still open. {now}"
+        case Reason.UNACKNOWLEDGED:
+            told = f" since it was posted on {day(incident.told_at)}" if incident.told_at else ""
+            return f"Nobody has taken it on{told}. {now}"
         case Reason.UPDATED:
             # A source that stays silent has brought nothing new.
             is_silent = incident.type == "stale_source" and incident.reading.severity is not None

@@ -101,6 +101,11 @@ def awake(incident: Incident) -> Incident:
     return replace(incident, snoozed_by="", snoozed_until=None, snoozed_at=None)
 
 
+def told_by_root(incident: Incident) -> Incident:
+    """The same where its message has still to be posted: as it stands then is the last that readers hear."""
+    return replace(incident, told_state=State.FIRING if incident.state.is_open else incident.state)
+
+
 def beside(decision: Decision, headlines: tuple[str, ...]) -> Decision:
     """The same, with what is told as part of it; a reader sees the difference."""
     incident = decision.incident

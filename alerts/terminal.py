@@ -15,7 +15,7 @@ def render_terminal(message: Message, *, width: int = _WIDTH) -> str:
 
 
 def _lines(message: Message, width: int) -> Iterator[str]:
-    mark = f"[{message.label.upper()}]" if message.kind == "root" else f"  > {message.label}:"
+    mark = f"  > {message.label}:" if message.kind == "reply" else f"[{message.label.upper()}]"
     yield from _wrapped(f"{mark} {message.headline}", width, "", "    ")
     for text in (message.replay, message.lead):
         if text:
@@ -29,6 +29,7 @@ def _lines(message: Message, width: int) -> Iterator[str]:
             start = f"    {readable(fact.label):<{labels}}  "
             yield from _wrapped(fact.value, width, start, " " * (labels + 6))
     for title, items in (
+        ("Part of this", message.beside),
         ("What drives it", message.drivers),
         ("What it rests on", message.evidence),
     ):

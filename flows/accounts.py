@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from alerts.incident import Decision, Incident, Reason
 from alerts.ledger import OutboxSummary
-from alerts.lifecycle import Decision, Incident, Reason
+from alerts.silences import Silence
 from flows.sentences import BASE, ModelVerdict, change_sentence
 from flows.storage.observations import IngestRun
 from flows.validation import RejectedRow
@@ -242,6 +243,7 @@ class AlertsReport:
     decisions: tuple[Decision, ...]
     incidents: tuple[Incident, ...]
     unjudged: tuple[str, ...] = ()
+    silences: tuple[Silence, ...] = ()  # that last
 
     @property
     def counts(self) -> dict[str, int]:

@@ -19,6 +19,7 @@ from flows.materials import Materials, read_materials
 from flows.policy import PolicyDecision, elements_priced, read_policy_decisions
 from forecasting.market.definitions import Factor, LicenceRegime, Market, Project, Scenario
 from forecasting.market.indicators import GovernanceScore
+from forecasting.results import PolicyAct
 from forecasting.series import PolicyEvent
 
 T = TypeVar("T")
@@ -112,6 +113,10 @@ class Catalog:
             for one in self.policy_decisions
             if one.moves_supply and one.on <= known_at.date() and elements & one.elements
         )
+
+    def policy_acts(self, known_at: datetime) -> tuple[PolicyAct, ...]:
+        """Every decision known at the moment, whatever it concerns, oldest first."""
+        return tuple(one.act for one in self.policy_decisions if one.on <= known_at.date())
 
     def parts(self, series: str) -> tuple[str, ...]:
         """The stored series that `series` is read from, most trusted first."""

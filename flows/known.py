@@ -1,18 +1,33 @@
 """What is known at a moment: series, forecasts, scorecards, projections, sources, when rules were judged."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from itertools import product
 
 import pandas as pd
 
-from alerts.rules import NotEvaluated, PriceSpike, Shortfall, VolumeDrop
-from alerts.rules.models import ModelDegraded
+from alerts.rules import (
+    BadData,
+    Concentration,
+    ModelDegraded,
+    NotEvaluated,
+    Premium,
+    PriceLevel,
+    PriceSpike,
+    Shortfall,
+    StockCover,
+    VolumeDrop,
+)
 from flows.accounts import ForecastReport
+from flows.policy import elements_priced
 from flows.sentences import BASE, Judged, ModelVerdict, known_words, scenario_words
-from flows.service import Moment, Service
+from flows.service import LIVE_BOOK, Moment, Service
 from flows.units import Rate, Rates
 from flows.validation import RatesOf
+from forecasting.events import rise_chances
+from forecasting.market.evidence import licensed_by
 from forecasting.market.explain import CannotExplainError, waterfall
 from forecasting.market.flow import add_months
 from forecasting.results import (
@@ -21,6 +36,7 @@ from forecasting.results import (
     Scorecard,
     Situation,
     SourceState,
+    SourceVisit,
     Waterfall,
 )
 from forecasting.series import CannotForecastError, prepare
@@ -31,6 +47,12 @@ RATE_DAYS = 7
 
 YEARLY_RATE_DAYS = 3 * 366
 """How long before a figure the year of a mean may begin: last year's mean comes out after its end."""
+
+VISIT_ROWS = 1000
+"""How many of a visit's refused rows are read for their reasons."""
+
+VISIT_REASONS = 5
+"""How many different reasons a visit is told with."""
 
 RAISE_STEP = "raise-alerts"
 """Name under which a run records the step that judges the rules."""
@@ -173,32 +195,119 @@ def model_verdicts(
 
 def situation(service: Service, at: Moment) -> Situation:
     """Everything the rules may look at, as known at the moment."""
+    catalog, rules = service.catalog, service.ruleset.rules
     forecasts = stored_forecasts(service, at)
-    # The base case as well: a picture of a scenario shows it beside.
-    named = {
-        (market, scenario)
-        for rule in service.ruleset.rules
-        if isinstance(rule, Shortfall)
-        for market in rule.market
-        for scenario in (BASE, rule.scenario)
-    }
-    projections = stored_projections(service, at, named)
-    # Only what a rule names: the catalogue knows hundreds of trade series, each a query.
-    watched = dict.fromkeys(
-        name
-        for rule in service.ruleset.rules
-        if isinstance(rule, PriceSpike | VolumeDrop)
-        for name in rule.series
-    )
+    projections = stored_projections(service, at, _projections_named(service))
+    judged = last_judged(service, at)
     return Situation(
         known_at=at.known_at,
-        observed={name: observed(service, name, at) for name in watched},
+        observed={name: observed(service, name, at) for name in _series_named(service)},
         forecasts={one.series: one for one in forecasts.forecasts},
         refusals=forecasts.refused,
         projections={(one.market, one.scenario): one for one in projections},
         sources=source_states(service, at),
         scorecards={one.series: one for one in stored_scorecards(service, at)},
+        policy_acts=catalog.policy_acts(at.known_at),
+        # Visits are of the wall clock: they say nothing about what a past day could know.
+        visits=source_visits(service)
+        if at.book == LIVE_BOOK and any(isinstance(rule, BadData) for rule in rules)
+        else {},
+        last_judged_at=judged.known_at if judged else None,
+        market_series={name: _series_of(service, name) for name in catalog.markets},
+        series_source={name: entry.source for name, entry in catalog.series.items()},
+        series_material={
+            name: ",".join(sorted(elements))
+            for name, entry in catalog.series.items()
+            if entry.kind == "price" and (elements := elements_priced(name))
+        },
+        rise_chances=_rise_chances(service, at),
     )
+
+
+def _projections_named(service: Service) -> set[tuple[str, str]]:
+    """Markets and scenarios that rules look at: the base case too, since pictures of scenarios show it.
+
+    A market with a rule on its shortfall has all its scenarios: a message says what they would change.
+    """
+    named = set()
+    for rule in service.ruleset.rules:
+        if isinstance(rule, Shortfall):
+            named |= set(product(rule.market, service.catalog.scenarios))
+        elif isinstance(rule, Concentration | StockCover):
+            named |= set(product(rule.market, (BASE, rule.scenario)))
+    return named
+
+
+def _series_named(service: Service) -> list[str]:
+    """Only what a rule names: the catalogue knows hundreds of trade series, each a query."""
+    named: dict[str, None] = {}
+    for rule in service.ruleset.rules:
+        if isinstance(rule, PriceSpike | VolumeDrop | PriceLevel | Premium):
+            named |= dict.fromkeys(rule.series)
+        if isinstance(rule, Premium):
+            named[rule.against] = None
+    return list(named)
+
+
+def _series_of(service: Service, market: str) -> frozenset[str]:
+    """The series that a market rests on: its own, and the exports of those who license what it imports."""
+    definition, exports = service.catalog.markets[market], service.catalog.exports
+    licensed = {licensed_by(one) for one in definition.components} & exports.keys()
+    return frozenset({*definition.series, *(exports[origin] for origin in licensed)})
+
+
+def source_visits(service: Service) -> dict[str, SourceVisit]:
+    """The last visit to each publisher, with the commonest reasons for which rows were turned away."""
+    visits = {}
+    for run in service.observations.last_visits():
+        reasons: Counter[str] = Counter()
+        if run.quarantined:
+            rows = service.observations.quarantined(run.source, limit=VISIT_ROWS)
+            # A row that was turned away before is kept with the day on which it was seen last.
+            reasons.update(row.reason for row in rows if row.last_at >= run.at)
+        visits[run.source] = SourceVisit(
+            source=run.source,
+            at=run.at,
+            read=run.read,
+            quarantined=run.quarantined,
+            error=run.error,
+            samples=tuple(
+                f"{'1 row' if count == 1 else f'{count} rows'}: {reason}"
+                for reason, count in reasons.most_common(VISIT_REASONS)
+            ),
+        )
+    return visits
+
+
+def _rise_chances(service: Service, at: Moment) -> dict[tuple[str, float, int], float]:
+    """Calibrated chances for rules that count a rise from the newest price; others have none.
+
+    Every monthly price that is forecast teaches: a rule on one series alone would learn next to nothing.
+    """
+    asked = {
+        (rule.rise, rule.horizon_months)
+        for rule in service.ruleset.rules
+        if isinstance(rule, PriceSpike) and rule.since_months == 0 and rule.quantile is None
+    }
+    if not asked:
+        return {}
+    histories = []
+    for name in service.catalog.forecast_series:
+        if service.catalog.series[name].kind != "price":
+            continue
+        try:
+            history = prepare(observed(service, name, at))
+        except CannotForecastError:
+            continue  # stored_forecasts says why
+        if history.frequency == "month":
+            histories.append(history)
+    return {
+        (series, rise, horizon): chance
+        for rise, horizon in sorted(asked)
+        for series, chance in rise_chances(
+            histories, horizon=horizon, rise=rise, seed=service.settings.seed
+        ).items()
+    }
 
 
 def source_states(service: Service, at: Moment) -> dict[str, SourceState]:

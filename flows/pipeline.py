@@ -430,7 +430,14 @@ def raise_alerts(as_of: AsOf = None) -> dict[str, int]:
     """Judge every rule and write incidents with their messages to the outbox."""
     with _service() as service:
         moment = steps.moment(service, as_of, live=False)
-        report = steps.raise_alerts(service, moment, run_id=_run_id())
+        run_id, started = _run_id(), time.perf_counter()
+        report = steps.raise_alerts(service, moment, run_id=run_id)
+        if not _PULSE.get():
+            # A pulse notes its steps itself. Whoever asks when rules were judged last must see this one too.
+            service.runs.start(run_id, moment.book, moment.known_at, service.clock())
+            seconds = time.perf_counter() - started
+            service.runs.step(run_id, steps.RAISE_STEP, seconds, report.counts)
+            service.runs.finish(run_id, service.clock())
     _say(report.lines())
     _publish([artifacts.incidents_table(report.incidents)])
     return report.counts
@@ -442,6 +449,8 @@ def deliver_alerts(as_of: AsOf = None, patience_seconds: Patience = 0.0) -> dict
     """Empty the outbox into Slack."""
     with _service() as service:
         moment = steps.moment(service, as_of, live=False)
+        if as_of is None:
+            steps.watch(service, moment, run_id=_run_id())
         report = steps.deliver(service, moment, patience_seconds=patience_seconds)
     _say(report.lines())
     return report.counts

@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.resources.abc import Traversable
 
+from alerts.rules import short_hash
 from flows.errors import CatalogError
+from forecasting.results import PolicyAct
 
 DIRECTIONS = ("tighten", "loosen", "neutral", "unknown")
 PRECISIONS = ("day", "week", "month")
 COLUMNS = ("date", "date_precision", "direction", "materials")
+WORDS = ("type", "actor", "what", "source", "confidence")
+"""Columns that tell a reader of a decision: a file may lack them, and then a message lacks them too."""
+
+_TITLE_PARTS = 4  # materials that a title names; the message has all of them
 
 LIGHT = frozenset({"La", "Ce", "Pr", "Nd", "Sm", "Eu", "Gd"})
 MEDIUM = frozenset(
@@ -62,10 +68,46 @@ class PolicyDecision:
     on: date
     direction: str
     elements: frozenset[str]  # rare earths by symbol; empty when it is about something else
+    materials: str = ""  # as the file names them
+    kind: str = ""  # "export_control", …; empty when the file doesn't say
+    actor: str = ""
+    what: str = ""
+    source: str = ""
+    confidence: str = ""
 
     @property
     def moves_supply(self) -> bool:
         return self.direction in ("tighten", "loosen")
+
+    @property
+    def title(self) -> str:
+        """As a headline begins: "China: export control on Sm, Gd, Tb, Dy, …"."""
+        parts = [part.strip() for part in self.materials.split(",") if part.strip()]
+        # "other" says that it is about something else, not about what.
+        if [part.casefold() for part in parts] == ["other"]:
+            parts = []
+        named = [*parts[:_TITLE_PARTS], *(["…"] if len(parts) > _TITLE_PARTS else [])]
+        what = self.kind.replace("_", " ") or "decision"
+        if named:
+            what += f" on {', '.join(named)}"
+        return f"{self.actor}: {what}" if self.actor else f"{what[:1].upper()}{what[1:]}"
+
+    @property
+    def act(self) -> PolicyAct:
+        """The decision as rules see it; its identity outlives a change of its wording or direction."""
+        identity = short_hash(self.on, self.actor, self.kind, self.materials)[:8]
+        return PolicyAct(
+            act=f"policy-{self.on}-{identity}",
+            title=self.title,
+            kind=self.kind,
+            direction=self.direction,
+            known_on=self.on,
+            materials=self.materials,
+            source=self.source,
+            confidence=self.confidence,
+            detail=self.what,
+            elements=tuple(sorted(self.elements)),
+        )
 
 
 def read_policy_decisions(file: Traversable) -> tuple[PolicyDecision, ...]:
@@ -130,7 +172,8 @@ def _decision(row: Mapping[str | None, str | None], place: str) -> PolicyDecisio
     if None in row:
         message = f"{place}: more fields than the header has; quote a field that holds a comma"
         raise CatalogError(message)
-    text = {column: (row[column] or "").strip() for column in COLUMNS}
+    # Columns that the file lacks are empty; words run on one line, whatever the file does.
+    text = {column: " ".join((row.get(column) or "").split()) for column in (*COLUMNS, *WORDS)}
     try:
         day = date.fromisoformat(text["date"])
     except ValueError:
@@ -148,7 +191,15 @@ def _decision(row: Mapping[str | None, str | None], place: str) -> PolicyDecisio
         message = f"{place}: materials: is empty; name elements (Dy, Tb) or a group (all REE)"
         raise CatalogError(message)
     return PolicyDecision(
-        _known_from(day, precision), text["direction"], elements_named(text["materials"])
+        on=_known_from(day, precision),
+        direction=text["direction"],
+        elements=elements_named(text["materials"]),
+        materials=text["materials"],
+        kind=text["type"],
+        actor=text["actor"],
+        what=text["what"],
+        source=text["source"],
+        confidence=text["confidence"],
     )
 
 

@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 from alerts.blockkit import render_slack
 from alerts.delivery import Rendered
 from alerts.delivery import deliver as deliver_due
-from alerts.lifecycle import State
+from alerts.incident import Decision
+from alerts.judging import judge_all
+from alerts.ledger import Judgement
 from alerts.messages import Message
-from alerts.rules import NotEvaluated
+from alerts.rules import EVALUATION_ERROR, NotEvaluated, Reading, SilentPipeline
 from alerts.wording import listing
 from flows.accounts import (
     ROWS_SHOWN,
@@ -63,7 +65,7 @@ from flows.service import LIVE_BOOK, Moment, Service, moment
 from flows.settings import MOST_MARKET_MONTHS
 from flows.sources.source import Kind, Source
 from flows.storage.observations import AuditRow, StoredSeries
-from flows.telling import channel_of, chart_of, entries, last_channel, links_of
+from flows.telling import desk_of, teller
 from flows.validation import EARLIEST_ZONE, calendar_length, next_expected, validate
 from forecasting.batch import (
     ForecastOptions,
@@ -84,7 +86,7 @@ from forecasting.market.definitions import (
     composed,
 )
 from forecasting.market.evidence import Inputs
-from forecasting.results import MarketProjection, Scorecard, SeriesForecast
+from forecasting.results import MarketProjection, Scorecard, SeriesForecast, Situation
 from forecasting.splice import choose
 
 # What callers need beside the steps themselves is handed on from here.
@@ -121,6 +123,7 @@ __all__ = [
     "source_names",
     "stored_forecasts",
     "unjudged",
+    "watch",
 ]
 
 LOG = logging.getLogger("lodestone.steps")
@@ -539,46 +542,83 @@ def _lacking(market: Market, error: CannotProjectError) -> str:
 # --- 4: alerts -------------------------------------------------------------------
 
 
-def raise_alerts(service: Service, at: Moment, *, run_id: str) -> AlertsReport:
-    """Step 4: judge every rule; each decision, its incident and its messages are one transaction.
+def raise_alerts(
+    service: Service,
+    at: Moment,
+    *,
+    run_id: str,
+    seen: Situation | None = None,
+    draws: bool = True,
+) -> AlertsReport:
+    """Step 4: judge every rule; all decisions, incidents and messages are one transaction.
 
-    An incident that no rule speaks of any more (rule, subject or limits' span gone) is withdrawn.
+    A rule that fails keeps what it said last, and operators hear of it; the others go on. An incident that
+    no rule speaks of any more (rule, subject or limits' span gone) is withdrawn. `seen` is the situation
+    when the caller has it already; without `draws` no pictures are made.
     """
-    seen = situation(service, at)
-    links = links_of(service, run_id)
-    written_at = service.clock()
-    decisions, not_judged, judged = [], [], set()
-    for rule in service.ruleset.rules:
-        for result in rule.evaluate(seen):
-            judged.add(result.fingerprint)
-            chart = None
-            if isinstance(result, NotEvaluated):
-                not_judged.append(unjudged_line(result))
-            else:
-                chart = partial(chart_of, seen, result)
-            channel = channel_of(service, rule.options.route)
-            decisions.append(
-                service.ledger.record(
-                    at.book,
-                    result,
-                    rule.options,
-                    now=at.known_at,
-                    compose=partial(entries, at, channel, links, chart),
-                    written_at=written_at,
-                )
-            )
-    for incident in service.ledger.incidents(at.book):
-        if incident.fingerprint in judged or incident.state in {State.RESOLVED, State.WITHDRAWN}:
-            continue
-        decisions.append(
-            service.ledger.withdraw(
-                incident.id,
-                now=at.known_at,
-                compose=partial(entries, at, last_channel(service, incident), links, None),
-                written_at=written_at,
-            )
+    seen = situation(service, at) if seen is None else seen
+    verdicts = judge_all(service.ruleset.rules, seen, _failing_before(service, at))
+    results = [one.result for one in verdicts.judgements]
+    for rule, why in verdicts.failures.items():
+        LOG.error("rule %s can't be evaluated: %s", rule, why)
+    tell = teller(service, at, run_id, seen, draws=draws)
+    decisions = service.ledger.judge(
+        at.book,
+        verdicts.judgements,
+        now=at.known_at,
+        compose=tell.entries,
+        written_at=tell.written_at,
+        desk=desk_of(service, seen),
+        failures=verdicts.failures,
+        is_everything=True,
+    )
+    not_judged = [unjudged_line(one) for one in results if isinstance(one, NotEvaluated)]
+    not_judged += [f"{rule} failed: {why}" for rule, why in verdicts.failures.items()]
+    return AlertsReport(
+        decisions,
+        service.ledger.open_incidents(at.book),
+        tuple(not_judged),
+        service.ledger.silences(at.known_at),
+    )
+
+
+def _failing_before(service: Service, at: Moment) -> tuple[str, ...]:
+    """Rules whose failure operators were told of, and that may work again."""
+    found = service.ledger.open_incidents(at.book)
+    return tuple(one.subject for one in found if one.type == EVALUATION_ERROR)
+
+
+def watch(service: Service, at: Moment, *, run_id: str) -> tuple[Decision, ...]:
+    """Between looks, before each delivery: whether rules are judged at all, snoozes that end, calls that are due."""
+    seen = Situation(at.known_at, last_judged_at=_last_judged_at(service, at))
+    judgements = [
+        Judgement(result, rule.options)
+        for rule in service.ruleset.rules
+        if isinstance(rule, SilentPipeline)
+        for result in rule.evaluate(seen)
+        # Before the first look there is nothing to be silent after.
+        if isinstance(result, Reading)
+    ]
+    tell = teller(service, at, run_id, None)
+    desk = desk_of(service, None)
+    made: tuple[Decision, ...] = ()
+    if judgements:
+        made = service.ledger.judge(
+            at.book,
+            judgements,
+            now=at.known_at,
+            compose=tell.entries,
+            written_at=tell.written_at,
+            desk=desk,
         )
-    return AlertsReport(tuple(decisions), service.ledger.open_incidents(at.book), tuple(not_judged))
+    return made + service.ledger.attend(
+        at.book, now=at.known_at, compose=tell.entries, desk=desk
+    )
+
+
+def _last_judged_at(service: Service, at: Moment) -> datetime | None:
+    judged = last_judged(service, at)
+    return None if judged is None else judged.known_at
 
 
 # --- 5: delivery -----------------------------------------------------------------

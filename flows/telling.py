@@ -1,27 +1,219 @@
-"""What a decision has to say: message, thread reply and picture, as entries for the outbox."""
+"""What a decision has to say: messages, pictures, calls, as entries for the outbox; and to which channel."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
+from alerts.grouping import Desk
+from alerts.incident import Decision, Incident, Reason, labels_of
 from alerts.ledger import EntryKind, NewEntry
-from alerts.lifecycle import Decision, Incident
-from alerts.messages import chart_caption, root_message, transition_reply
-from alerts.routing import channel_for
-from alerts.rules import Reading
+from alerts.messages import (
+    call_notice,
+    chart_caption,
+    record_sentence,
+    root_message,
+    transition_reply,
+)
+from alerts.mutes import muted_until
+from alerts.routing import Route, UnknownRouteError, route_of
+from alerts.rules import DEFAULT_OPTIONS, Reading, RuleOptions, Severity
+from flows.known import changes_of
+from flows.sentences import BASE, change_sentence
 from flows.service import Moment, Service
 from forecasting.charts import balance_fan, price_fan, score_panels, volume_bars
 from forecasting.results import Situation
 
 
-def channel_of(service: Service, route: str) -> str:
-    """The channel of a route, or the one channel that a trial sends everything to."""
-    return service.settings.slack_channel or channel_for(route, service.ruleset.routes)
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """Turns decisions of one look into entries for the outbox; asks nothing of the database."""
+
+    service: Service
+    at: Moment
+    written_at: datetime
+    seen: Situation | None = None  # what pictures are drawn from; None: no pictures
+    links: tuple[tuple[str, str], ...] = ()
+    changes: Mapping[str, str] = field(default_factory=dict)  # what moved each market, by its name
+    records: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    channels: Mapping[str, str] = field(default_factory=dict)  # where incidents of gone rules were told
+
+    def entries(self, decision: Decision) -> Sequence[NewEntry]:
+        """What a decision has to say. Called inside the transaction: it touches nothing."""
+        incident = decision.incident
+        if incident is None:
+            return ()
+        route = self.route(incident)
+        options = self.options(incident)
+        told: list[NewEntry] = []
+        say = partial(
+            NewEntry,
+            route=route.name,
+            channel=self._channel(route),
+        )
+        how: dict[str, Any] = {
+            "known_at": self.at.known_at,
+            "book": self.at.book,
+            "links": self.links,
+        }
+        mention = options.mention or route.mention
+        quiet_until = self._muted_until(options, incident.severity)
+        if decision.says:
+            message = root_message(
+                incident,
+                decision.reason,
+                since=self._since(incident.reading),
+                record=self._record(incident),
+                # Only a first telling calls anyone: Slack tells nobody of an edit.
+                mention=mention if incident.revision == 1 else "",
+                **how,
+            )
+            is_first = incident.revision == 1
+            told.append(
+                say(
+                    kind=EntryKind.ROOT,
+                    message=message.as_dict(),
+                    not_before=quiet_until if is_first else None,
+                )
+            )
+        if decision.replies:
+            rises = decision.reason in {Reason.ESCALATED, Reason.REOPENED}
+            reply = transition_reply(
+                incident, decision.reason, mention=mention if rises else "", **how
+            )
+            told.append(
+                say(kind=EntryKind.REPLY, message=reply.as_dict(), not_before=quiet_until)
+            )
+        if decision.calls:
+            told += self._calls(incident, route, say, how)
+        if decision.reason.brings_a_picture and (picture := self._picture(incident.reading)):
+            caption = chart_caption(incident, known_at=self.at.known_at, book=self.at.book)
+            told.append(say(kind=EntryKind.CHART, message={}, image=picture, alt_text=caption))
+        return told
+
+    def route(self, incident: Incident) -> Route:
+        """Where an incident is told; one whose rule is gone keeps to where it was told."""
+        known = self.channels.get(incident.id)
+        if known is not None:
+            return Route(incident.route, known)
+        routes = self.service.ruleset.routes
+        return route_of(incident.route, incident.type, incident.labelled(), routes)
+
+    def options(self, incident: Incident) -> RuleOptions:
+        """The options of its rule, or the defaults for one that is gone."""
+        return self._rule(incident.rule) or DEFAULT_OPTIONS
+
+    def _rule(self, name: str) -> RuleOptions | None:
+        return options_of(self.service).get(name)
+
+    def _calls(
+        self, incident: Incident, route: Route, say: Any, how: Mapping[str, Any]
+    ) -> list[NewEntry]:
+        """A line in the thread, and a message of its own where someone else is called."""
+        line = transition_reply(incident, Reason.UNACKNOWLEDGED, mention=route.mention, **how)
+        told = [say(kind=EntryKind.REPLY, message=line.as_dict())]
+        if route.escalate_to:
+            other = self.service.ruleset.routes[route.escalate_to]
+            notice = call_notice(incident, mention=other.mention, **how)
+            told.append(
+                NewEntry(
+                    kind=EntryKind.NOTICE,
+                    route=other.name,
+                    channel=self._channel(other),
+                    message=notice.as_dict(),
+                )
+            )
+        return told
+
+    def _channel(self, route: Route) -> str:
+        return self.service.settings.slack_channel or route.channel
+
+    def _muted_until(self, options: RuleOptions, severity: Severity) -> datetime | None:
+        mutes = [self.service.ruleset.mutes[name] for name in options.mutes]
+        return muted_until(mutes, severity, self.written_at)
+
+    def _since(self, reading: Reading) -> str:
+        """What moved a market since it was said last, in a sentence; empty for everything else."""
+        if reading.chart is None or reading.chart.kind != "market":
+            return ""
+        return self.changes.get(reading.subject, "")
+
+    def _record(self, incident: Incident) -> str:
+        record = self.records.get((incident.rule, incident.rule_version))
+        return record_sentence(record) if record else ""
+
+    def _picture(self, reading: Reading) -> bytes | None:
+        """Drawn only when it is due: most readings bring no new picture."""
+        return None if self.seen is None else chart_of(self.seen, reading)
 
 
-def last_channel(service: Service, incident: Incident) -> str:
-    """Where an incident was told: its route may be gone with its rule."""
-    told = service.ledger.entries(incident.book, incident_id=incident.id)
-    return next((entry.channel for entry in told), service.settings.slack_channel)
+def teller(
+    service: Service, at: Moment, run_id: str, seen: Situation | None, *, draws: bool = True
+) -> Teller:
+    """Everything that telling needs of the database, read before its transaction begins."""
+    changes = {}
+    if seen is not None:
+        base = [one for (_, scenario), one in seen.projections.items() if scenario == BASE]
+        found, _ = changes_of(service, at, base)
+        changes = {
+            market: change_sentence(change)
+            for (market, scenario), change in found.items()
+            if scenario == BASE
+        }
+    return Teller(
+        service=service,
+        at=at,
+        written_at=service.clock(),
+        seen=seen if draws else None,
+        links=links_of(service, run_id),
+        changes=changes,
+        records=service.ledger.records(),
+        channels=_channels_of_gone(service, at.book),
+    )
+
+
+def _channels_of_gone(service: Service, book: str) -> dict[str, str]:
+    """Where open incidents were told whose rule, and perhaps route, is not there any more."""
+    rules = options_of(service)
+    found = {}
+    for one in service.ledger.open_incidents(book):
+        if one.rule not in rules:
+            entries = service.ledger.entries(book, incident_id=one.id)
+            told = (entry.channel for entry in entries)
+            found[one.id] = next(told, service.settings.slack_channel)
+    return found
+
+
+def desk_of(service: Service, seen: Situation | None = None) -> Desk:
+    """How this service tells: channels by labels, when someone is called, what rests on which publisher."""
+    routes = service.ruleset.routes
+
+    def route(reading: Reading, severity: Severity) -> Route | None:
+        try:
+            return route_of(reading.route, reading.type, labels_of(reading, severity), routes)
+        except UnknownRouteError:  # of an incident whose rule is gone
+            return None
+
+    def channel(reading: Reading, severity: Severity) -> str:
+        found = route(reading, severity)
+        return service.settings.slack_channel or (found.channel if found else reading.route)
+
+    def call_after(reading: Reading, severity: Severity) -> timedelta | None:
+        found = route(reading, severity)
+        return found.escalate_after if found else None
+
+    return Desk(
+        channel_of=channel,
+        call_after=call_after,
+        series_source={} if seen is None else seen.series_source,
+        options=options_of(service),
+    )
+
+
+def options_of(service: Service) -> dict[str, RuleOptions]:
+    """The options of every rule by its name."""
+    return {rule.name: rule.options for rule in service.ruleset.rules}
 
 
 def chart_of(seen: Situation, reading: Reading) -> bytes | None:
@@ -32,7 +224,7 @@ def chart_of(seen: Situation, reading: Reading) -> bytes | None:
     if reading.chart.kind == "series" and subject in seen.forecasts:
         return price_fan(seen.forecasts[subject])
     if reading.chart.kind == "market":
-        wanted = dict.fromkeys((reading.chart.scenario or "base", "base"))
+        wanted = dict.fromkeys((reading.chart.scenario or BASE, BASE))
         found = [
             seen.projections[subject, name]
             for name in wanted
@@ -46,36 +238,6 @@ def chart_of(seen: Situation, reading: Reading) -> bytes | None:
     if reading.chart.kind == "scorecard" and subject in seen.scorecards:
         return score_panels(seen.scorecards[subject], newest=int(reading.chart.level))
     return None
-
-
-def entries(
-    at: Moment,
-    channel: str,
-    links: Sequence[tuple[str, str]],
-    chart: Callable[[], bytes | None] | None,
-    decision: Decision,
-) -> Sequence[NewEntry]:
-    """What a decision has to say, for the outbox. Called inside the transaction: it touches nothing."""
-    incident = decision.incident
-    if incident is None:
-        return ()
-    say = partial(NewEntry, route=incident.route, channel=channel)
-    known_at, book = at.known_at, at.book
-    told = []
-    if decision.says:
-        message = root_message(incident, decision.reason, known_at=known_at, book=book, links=links)
-        told.append(say(kind=EntryKind.ROOT, message=message.as_dict()))
-    if decision.replies:
-        message = transition_reply(
-            incident, decision.reason, known_at=known_at, book=book, links=links
-        )
-        told.append(say(kind=EntryKind.REPLY, message=message.as_dict()))
-    # Drawn only when it is due: most readings bring no new picture.
-    picture = chart() if chart is not None and decision.reason.brings_a_picture else None
-    if picture is not None:
-        caption = chart_caption(incident, known_at=known_at, book=book)
-        told.append(say(kind=EntryKind.CHART, message={}, image=picture, alt_text=caption))
-    return told
 
 
 def links_of(service: Service, run_id: str) -> tuple[tuple[str, str], ...]:

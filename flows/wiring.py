@@ -12,6 +12,7 @@ from alerts.ruleset import Ruleset, load_ruleset
 from alerts.slack import DEFAULT_BASE_URL, SlackSender
 from flows.catalog import REFERENCE, Catalog, load_catalog
 from flows.errors import LodestoneError, SettingsError
+from flows.policy import RARE_EARTHS, read_policy_decisions
 from flows.service import Service
 from flows.settings import Settings
 from flows.sources import Declared, HttpCache, Reach, load_declared, open_sources
@@ -21,6 +22,7 @@ from flows.storage.forecasts import ForecastStore
 from flows.storage.ledger import SqlLedger
 from flows.storage.observations import ObservationStore
 from flows.storage.runs import RunStore
+from forecasting.market.indicators import WINDOWS_MONTHS
 from forecasting.models import models_named
 
 LOG = logging.getLogger("lodestone.wiring")
@@ -92,11 +94,11 @@ def reach_of(settings: Settings, catalog: Catalog) -> Reach:
     )
 
 
-def rules(settings: Settings, catalog: Catalog) -> Ruleset:
-    """The shipped rules, with the user's `rules.toml` having the last word."""
+def rules(settings: Settings, catalog: Catalog, file: Path | None = None) -> Ruleset:
+    """The shipped rules, with the user's `rules.toml`, or `file` in its place, having the last word."""
     texts = [("rules.toml (shipped)", REFERENCE.joinpath("rules.toml").read_text(encoding="utf-8"))]
-    own = settings.config_dir / "rules.toml" if settings.config_dir else None
-    if own is not None and own.exists():
+    own = file or (settings.config_dir / "rules.toml" if settings.config_dir else None)
+    if own is not None and (file is not None or own.exists()):
         try:
             texts.append((str(own), own.read_text(encoding="utf-8")))
         except (OSError, UnicodeDecodeError) as error:
@@ -107,7 +109,44 @@ def rules(settings: Settings, catalog: Catalog) -> Ruleset:
         known_series=set(catalog.series),
         known_markets=set(catalog.markets),
         known_scenarios=set(catalog.scenarios),
+        series_units=catalog.units,
+        known_sources=set(catalog.sources),
+        known_publishers=_publishers(settings, catalog),
+        known_indicators=_indicators(catalog),
+        known_kinds=_policy_kinds(catalog),
+        known_materials=RARE_EARTHS,
     )
+
+
+def _publishers(settings: Settings, catalog: Catalog) -> set[str]:
+    """Names under which rows are read, as visits carry them; opening a source asks nobody."""
+    declared = Declared()
+    if settings.config_dir is not None:
+        declared = load_declared(
+            settings.config_dir / "sources.toml", series=catalog.stored_series.keys()
+        )
+    reach = Reach(pause=time.sleep, folder=settings.snapshot_dir, declared=declared)
+    return {one.name for one in open_sources(reach, live=True)}
+
+
+def _indicators(catalog: Catalog) -> set[str]:
+    """Names of market indicators that are bad when they rise; N-1 and stock cover are bad when they fall."""
+    found = {"net_import_reliance"}
+    for what in ("origins", "mine"):
+        found |= {f"hhi_{what}", f"hhi_{what}_governance"}
+    for name, entry in catalog.series.items():
+        if entry.kind == "price":
+            found |= {f"volatility_{months}m_{name}" for months in WINDOWS_MONTHS}
+            found.add(f"ex_china_premium_{name}")
+        elif entry.kind == "trade":
+            found.add(f"mirror_gap_{name}")
+    return found
+
+
+def _policy_kinds(catalog: Catalog) -> set[str]:
+    """Kinds of decisions in the file in use, and in the shipped one, which the shipped rules speak of."""
+    shipped = read_policy_decisions(REFERENCE / "snapshot" / "policy_events.csv")
+    return {one.kind for one in (*catalog.policy_decisions, *shipped) if one.kind}
 
 
 def sender(settings: Settings) -> Sender | None:

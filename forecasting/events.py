@@ -134,6 +134,29 @@ def event_backtest(
     return EventResult(tuple(_calibrated_rows(scored, taught, stride / horizon)), left_out)
 
 
+def rise_chances(
+    histories: Sequence[History], *, horizon: int, rise: float, seed: int
+) -> dict[str, float]:
+    """Calibrated P(max of the next `horizon` values / the newest one - 1 >= rise) of each series, 0–1.
+
+    What `event_backtest` would have said with these values and none after them: cases of all series whose
+    horizon is over have taught. A series with too few values, or one not above zero, has no chance.
+    """
+    panel = _Panel(histories, horizon, rise, seed)
+    stride = _stride(horizon)
+    asked: list[EventCase] = []
+    taught: list[EventCase] = []
+    for at, history in enumerate(histories):
+        newest = panel.newest(at)
+        if newest is not None:
+            asked.append(newest)
+        lessons = panel.lessons(at, stride, through=history.values.size)
+        taught += panel.cases(at, lessons).values()
+    return {
+        row.series: row.probability for row in _calibrated_rows(asked, taught, stride / horizon)
+    }
+
+
 def _stride(horizon: int) -> int:
     """Periods between cutoffs that teach: closer ones repeat each other."""
     return max(1, horizon // 3)
@@ -283,6 +306,25 @@ class _Panel:
             and not history.is_filled[seen : seen + self._horizon].all()
         ]
         return {seen: self._case(series, seen) for seen in served}
+
+    def newest(self, series: int) -> EventCase | None:
+        """The case at the newest value: nobody knows what becomes of it, so it never teaches.
+
+        None where `cases` would leave it out too.
+        """
+        history = self._histories[series]
+        seen = history.values.size
+        if not MIN_OBSERVATIONS[history.frequency] <= seen <= self._usable[series]:
+            return None
+        return EventCase(
+            series=history.series,
+            cutoff=history.periods[-1],
+            origin=seen,
+            ends_on=date.max,
+            probability_raw=_share_of_paths(self._motions[series], seen, self._draws, self._rise),
+            features=self._features(series, seen - 1),
+            outcome=False,
+        )
 
     def _case(self, series: int, seen: int) -> EventCase:
         history = self._histories[series]

@@ -318,6 +318,7 @@ class PolicyAct:
     source: str
     confidence: str
     detail: str = ""  # one or two sentences, or empty
+    elements: tuple[str, ...] = ()  # rare earths that the materials name, by symbol, sorted
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,5 +350,7 @@ class Situation:
     # What rests on what: series of each market (its exports too), publisher of each series.
     market_series: Mapping[str, frozenset[str]] = field(default_factory=dict)
     series_source: Mapping[str, str] = field(default_factory=dict)
+    # Rare earths whose price a series is, by symbol: "Dy", "Nd,Pr"; without those that price none.
+    series_material: Mapping[str, str] = field(default_factory=dict)
     # Calibrated chances of a rise: (series, share 0-1 above the newest price, periods ahead) -> 0-1.
     rise_chances: Mapping[tuple[str, float, int], float] = field(default_factory=dict)

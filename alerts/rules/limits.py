@@ -40,6 +40,18 @@ def judge_rising(value: float, limits: Sequence[Limit]) -> Verdict:
     )
 
 
+def judge_falling(value: float, limits: Sequence[Limit]) -> Verdict:
+    """A measure that is bad when it falls: crossed at its enter limit, clear only above its exit limit."""
+    ordered = sorted(limits, key=lambda limit: limit.severity, reverse=True)
+    crossed = next((limit for limit in ordered if value <= limit.enter), None)
+    held = next((limit for limit in ordered if value <= limit.exit), None)
+    return Verdict(
+        severity=crossed.severity if crossed else None,
+        holds=held.severity if held else None,
+        limit=crossed or ordered[-1],
+    )
+
+
 def limit_parts(limits: Sequence[Limit]) -> list[object]:
     """What a rule's version has to know of its limits."""
     return [part for limit in limits for part in (limit.severity.name, limit.enter, limit.exit)]
@@ -59,10 +71,11 @@ def limit_is(verdict: Verdict) -> str:
     return f"the {verdict.limit.severity.name.lower()} limit is"
 
 
-def exits_of(limits: Sequence[Limit]) -> list[tuple[Severity, float]]:
+def exits_of(limits: Sequence[Limit], *, is_falling: bool = False) -> list[tuple[Severity, float]]:
     """Where each severity ends, highest first: not before every higher one has ended too."""
     ordered = sorted(limits, key=lambda limit: limit.severity, reverse=True)
+    furthest = max if is_falling else min
     return [
-        (limit.severity, min(higher.exit for higher in ordered[: place + 1]))
+        (limit.severity, furthest(higher.exit for higher in ordered[: place + 1]))
         for place, limit in enumerate(ordered)
     ]

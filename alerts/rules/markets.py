@@ -1,13 +1,15 @@
-"""Rules on markets: how much of the demand stays unmet."""
+"""Rules on markets: how much demand stays unmet, how concentrated supply is, how long stocks last."""
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from alerts.rules.limits import (
     Limit,
     Verdict,
     exits_of,
     for_severity,
+    judge_falling,
     judge_rising,
     limit_is,
     limit_parts,
@@ -18,14 +20,26 @@ from alerts.rules.reading import (
     Fact,
     NotEvaluated,
     Reading,
+    Rule,
     RuleOptions,
     Severity,
+    labels_of_market,
     short_hash,
 )
-from alerts.rules.words import WEAK, capitalised, fitted, month_end, rounded, unjudged
-from alerts.wording import chance, days, month, percent, percent_span, span
-from forecasting.results import MarketProjection, Situation, quantile
+from alerts.rules.words import (
+    WEAK,
+    capitalised,
+    fitted,
+    month_end,
+    outcome_words,
+    quantile_words,
+    rounded,
+    unjudged,
+)
+from alerts.wording import amount, chance, days, month, number, percent, percent_span, span
+from forecasting.results import Indicator, Interval, MarketProjection, Situation, quantile
 
+_SCENARIOS_TOLD = 3  # a message with more of them would be read as a table, and not read
 _MIDDLE, _TAIL = 0.5, 0.9  # the quantiles of a shortfall that have a name of their own
 
 
@@ -73,26 +87,14 @@ class Shortfall:
         )
 
     def _evaluate(self, subject: str, situation: Situation) -> Reading | NotEvaluated:
-        projection = situation.projections.get((subject, self.scenario))
-        if projection is None:
-            return unjudged(self, subject, f"{subject}: no projection under {self.scenario}")
+        projection = _projection_of(self, subject, situation)
+        if isinstance(projection, str):
+            return unjudged(self, subject, projection)
         if self.horizon_months > len(projection.months):
-            why = (
-                f"{projection.title}: {self.horizon_months} months asked, "
-                f"{len(projection.months)} projected"
-            )
-            return unjudged(self, subject, why)
-        age = (situation.known_at.date() - month_end(projection.data_through)).days
-        if age > self.max_age_days:
-            why = (
-                f"{projection.title}: its figures are known only through "
-                f"{month(projection.data_through)}, {days(age)} ago; "
-                f"the rule judges up to {days(self.max_age_days)}"
-            )
-            return unjudged(self, subject, why)
-        return self._read(projection)
+            return unjudged(self, subject, _too_short(projection, self.horizon_months))
+        return self._read(projection, situation)
 
-    def _read(self, projection: MarketProjection) -> Reading:
+    def _read(self, projection: MarketProjection, situation: Situation) -> Reading:
         shares = projection.shortfall_shares(self.horizon_months)
         low, middle, high = (quantile(shares, level) for level in (0.1, 0.5, 0.9))
         value, level = quantile(shares, self.quantile), self.quantile
@@ -142,6 +144,7 @@ class Shortfall:
             )
         if not is_base:
             facts.append(Fact("Scenario", projection.scenario_title))
+        facts += self._scenario_facts(projection, value, level, situation)
         return Reading(
             rule=self.name,
             rule_version=self.version,
@@ -170,7 +173,35 @@ class Shortfall:
             f"{limit_is(shown)} {percent(limit.enter)}.",
             exits=self._exits(),
             holds=holds,
+            ends_on=month_end(projection.months[self.horizon_months - 1].month),
+            labels=labels_of_market(self, projection.market, self.scenario),
+            rests_on=_rests_on(projection.market, situation),
+            probability=chance_over,
         )
+
+    def _scenario_facts(
+        self, projection: MarketProjection, value: float, level: float, situation: Situation
+    ) -> list[Fact]:
+        """What the same quantile is under other scenarios: the base case, then what differs most."""
+        others = []
+        for (market, scenario), other in situation.projections.items():
+            if market != projection.market or scenario == self.scenario:
+                continue
+            # Figures of another day, or over other months, would differ for that reason too.
+            if other.months[0].month != projection.months[0].month:
+                continue
+            if self.horizon_months > len(other.months):
+                continue
+            share = quantile(other.shortfall_shares(self.horizon_months), level)
+            if percent(share) != percent(value):
+                others.append((scenario != "base", -abs(share - value), scenario, share, other))
+        return [
+            Fact(
+                f"Under “{other.scenario_title.partition(':')[0]}”",
+                f"{percent(share)} instead of {percent(value)} unmet in the {_outcome(level)}",
+            )
+            for *_, share, other in sorted(others, key=lambda one: one[:3])[:_SCENARIOS_TOLD]
+        ]
 
     def _exits(self) -> tuple[tuple[Severity, str], ...]:
         """What each severity waits for: the outcome that is judged, the tail, or both."""
@@ -196,6 +227,320 @@ class Shortfall:
         return (
             f"about {rounded(missing)} t short of {wanted}" if missing > 0 else f"0 t of {wanted}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Concentration:
+    """One indicator of a market's exposure, by its name, against limits in the indicator's own unit.
+
+    Limits whose exit lies above their enter are limits of an indicator that is bad when it falls, such as
+    the demand that is covered without the largest origin.
+    """
+
+    type: ClassVar[str] = "concentration"
+
+    name: str
+    market: tuple[str, ...]
+    limits: tuple[Limit, ...]
+    indicator: str = "hhi_origins"
+    scenario: str = "base"
+    max_age_days: int = 400  # from the end of the newest month that the projection knows
+    options: RuleOptions = DEFAULT_OPTIONS
+
+    @property
+    def version(self) -> str:
+        return short_hash(
+            self.type, *limit_parts(self.limits), self.indicator, self.scenario, self.max_age_days
+        )
+
+    def evaluate(self, situation: Situation) -> tuple[Reading | NotEvaluated, ...]:
+        """One reading a market; one whose projection lacks the indicator says which it has."""
+        return tuple(self._evaluate(subject, situation) for subject in self.market)
+
+    def fingerprint(self, subject: str) -> str:
+        side = "below" if self._is_falling else "above"
+        return short_hash(
+            self.name, f"{subject}/{self.scenario}", "projected", side, self.indicator
+        )
+
+    @property
+    def _is_falling(self) -> bool:
+        return any(limit.exit > limit.enter for limit in self.limits)
+
+    def _evaluate(self, subject: str, situation: Situation) -> Reading | NotEvaluated:
+        projection = _projection_of(self, subject, situation)
+        if isinstance(projection, str):
+            return unjudged(self, subject, projection)
+        found = {one.name: one for one in projection.indicators}
+        if self.indicator not in found:
+            has = f"it has {', '.join(found)}" if found else "it has none"
+            why = f"{projection.title}: the projection has no indicator {self.indicator}; {has}"
+            return unjudged(self, subject, why)
+        return self._read(projection, found[self.indicator], situation)
+
+    def _read(
+        self, projection: MarketProjection, indicator: Indicator, situation: Situation
+    ) -> Reading:
+        is_falling, unit = self._is_falling, indicator.unit
+        judge = judge_falling if is_falling else judge_rising
+        verdict = judge(indicator.value, self.limits)
+        value = _indicator_words(indicator.value, unit)
+        title = indicator.title[:1].lower() + indicator.title[1:]
+        limit = _indicator_words(verdict.limit.enter, unit)
+        side = "less" if is_falling else "more"
+        facts = [
+            Fact(indicator.title, value),
+            Fact("Limit", f"{limit} or {side}{for_severity(verdict)}"),
+        ]
+        if indicator.reading:
+            facts.append(Fact("What it means", indicator.reading))
+        facts += [
+            Fact("Computed from", indicator.source),
+            Fact("Confidence", f"{indicator.confidence} (the weakest of what it rests on)"),
+        ]
+        if self.scenario != "base":
+            facts.append(Fact("Scenario", projection.scenario_title))
+        return Reading(
+            rule=self.name,
+            rule_version=self.version,
+            type=self.type,
+            route=self.options.route,
+            subject=projection.market,
+            subject_title=projection.title,
+            fingerprint=self.fingerprint(projection.market),
+            input_id=short_hash(
+                projection.projection_id, indicator.value, indicator.reading, indicator.confidence
+            ),
+            value=indicator.value,
+            unit=unit,
+            limit=verdict.limit.enter,
+            severity=verdict.severity,
+            is_clear=verdict.is_clear,
+            headline=fitted(
+                projection.title,
+                _with_scenario(f"{value}, {title}", projection, self.scenario),
+            ),
+            facts=tuple(facts),
+            drivers=_origin_drivers(projection) if "origins" in self.indicator else (),
+            evidence=_component_evidence(projection),
+            data_through=projection.data_through,
+            chart=ChartRef("market", projection.market, self.scenario),
+            runbook=self.options.runbook,
+            advice=self.options.advice,
+            owner=self.options.owner,
+            measured=f"{value} ({title})",
+            standing=f"{indicator.title}: {value}; {limit_is(verdict)} {limit}.",
+            exits=tuple(
+                (
+                    severity,
+                    f"it {'rises above' if is_falling else 'falls below'} "
+                    f"{_indicator_words(leave, unit)}",
+                )
+                for severity, leave in exits_of(self.limits, is_falling=is_falling)
+            ),
+            direction="below" if is_falling else "above",
+            holds=verdict.holds,
+            ends_on=month_end(projection.months[-1].month),
+            labels=labels_of_market(self, projection.market, self.scenario),
+            rests_on=_rests_on(projection.market, situation),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StockCover:
+    """How many days a market's stock lasts, in the month of the horizon where it lasts shortest.
+
+    Limits are days and fall: a severity begins at `enter` or below, and ends above `exit`.
+    """
+
+    type: ClassVar[str] = "stock_cover"
+
+    name: str
+    market: tuple[str, ...]
+    limits: tuple[Limit, ...]
+    scenario: str = "base"
+    horizon_months: int = 3
+    quantile: float = 0.5  # 0.1, 0.5 or 0.9: those that a projection carries
+    max_age_days: int = 120  # from the end of the newest month that the projection knows
+    options: RuleOptions = DEFAULT_OPTIONS
+
+    @property
+    def version(self) -> str:
+        return short_hash(
+            self.type,
+            *limit_parts(self.limits),
+            self.scenario,
+            self.horizon_months,
+            self.quantile,
+            self.max_age_days,
+        )
+
+    def evaluate(self, situation: Situation) -> tuple[Reading | NotEvaluated, ...]:
+        """One reading a market; one that knows of no stock says so."""
+        return tuple(self._evaluate(subject, situation) for subject in self.market)
+
+    def fingerprint(self, subject: str) -> str:
+        return short_hash(
+            self.name, f"{subject}/{self.scenario}", self.horizon_months, "below", "stock cover"
+        )
+
+    def _evaluate(self, subject: str, situation: Situation) -> Reading | NotEvaluated:
+        projection = _projection_of(self, subject, situation)
+        if isinstance(projection, str):
+            return unjudged(self, subject, projection)
+        if self.horizon_months > len(projection.months):
+            return unjudged(self, subject, _too_short(projection, self.horizon_months))
+        has_stock = any(one.stock_cover_days.p90 > 0 for one in projection.months)
+        if not has_stock and all(one.name != "stock_cover" for one in projection.indicators):
+            why = f"{projection.title}: the market states no stock, so nothing can be covered by it"
+            return unjudged(self, subject, why)
+        return self._read(projection, situation)
+
+    def _read(self, projection: MarketProjection, situation: Situation) -> Reading:
+        months = projection.months[: self.horizon_months]
+        lowest = min(months, key=lambda one: _at(one.stock_cover_days, self.quantile))
+        value = _at(lowest.stock_cover_days, self.quantile)
+        verdict = judge_falling(value, self.limits)
+        when, outcome = month(lowest.month), _outcome_of_stock(self.quantile)
+        cover = _cover_words(value, self.quantile)
+        limit = days(verdict.limit.enter)
+        first = months[0]
+        wide = lowest.stock_cover_days
+        finding = f"stock lasts {cover} at the end of {when}"
+        if self.quantile != _MIDDLE:
+            finding += f" in the {outcome}"
+        facts = [
+            Fact(f"Lowest cover, {outcome}", f"{cover} (end of {when})"),
+            Fact("Limit", f"{limit} or less{for_severity(verdict)}"),
+            Fact(f"80 % range, end of {when}", f"{int(wide.p10):,} to {days(wide.p90)}"),
+        ]
+        if lowest is not first:
+            facts.append(
+                Fact(
+                    f"End of {month(first.month)}",
+                    _cover_words(_at(first.stock_cover_days, self.quantile), self.quantile),
+                )
+            )
+        if not math.isnan(lowest.shortfall_chance):
+            facts.append(Fact(f"Chance of unmet demand, {when}", chance(lowest.shortfall_chance)))
+        if self.scenario != "base":
+            facts.append(Fact("Scenario", projection.scenario_title))
+        return Reading(
+            rule=self.name,
+            rule_version=self.version,
+            type=self.type,
+            route=self.options.route,
+            subject=projection.market,
+            subject_title=projection.title,
+            fingerprint=self.fingerprint(projection.market),
+            input_id=projection.projection_id,
+            value=value,
+            unit="days",
+            limit=verdict.limit.enter,
+            severity=verdict.severity,
+            is_clear=verdict.is_clear,
+            headline=fitted(projection.title, _with_scenario(finding, projection, self.scenario)),
+            facts=tuple(facts),
+            evidence=_component_evidence(projection),
+            data_through=projection.data_through,
+            chart=ChartRef("market", projection.market, self.scenario),
+            runbook=self.options.runbook,
+            advice=self.options.advice,
+            owner=self.options.owner,
+            measured=f"{cover} of stock in the {outcome}",
+            standing=f"At the end of {when} stocks last {cover} in the {outcome}; "
+            f"{limit_is(verdict)} {limit}.",
+            exits=tuple(
+                (severity, f"the lowest stock cover rises above {days(leave)}")
+                for severity, leave in exits_of(self.limits, is_falling=True)
+            ),
+            direction="below",
+            holds=verdict.holds,
+            ends_on=month_end(months[-1].month),
+            labels=labels_of_market(self, projection.market, self.scenario),
+            rests_on=_rests_on(projection.market, situation),
+        )
+
+
+class _MarketRule(Rule, Protocol):
+    """What rules on markets have in common."""
+
+    @property
+    def scenario(self) -> str: ...
+    @property
+    def max_age_days(self) -> int: ...
+
+
+def _projection_of(rule: _MarketRule, subject: str, situation: Situation) -> MarketProjection | str:
+    """The projection of a market under the rule's scenario, new enough; else why there is none to judge."""
+    projection = situation.projections.get((subject, rule.scenario))
+    if projection is None:
+        return f"{subject}: no projection under {rule.scenario}"
+    age = (situation.known_at.date() - month_end(projection.data_through)).days
+    if age > rule.max_age_days:
+        return (
+            f"{projection.title}: its figures are known only through "
+            f"{month(projection.data_through)}, {days(age)} ago; "
+            f"the rule judges up to {days(rule.max_age_days)}"
+        )
+    return projection
+
+
+def _too_short(projection: MarketProjection, asked: int) -> str:
+    return f"{projection.title}: {asked} months asked, {len(projection.months)} projected"
+
+
+def _rests_on(market: str, situation: Situation) -> tuple[str, ...]:
+    return tuple(sorted(situation.market_series.get(market, ())))
+
+
+def _with_scenario(finding: str, projection: MarketProjection, scenario: str) -> str:
+    """The finding with its scenario: what is only supposed must not be read as what is expected."""
+    if scenario == "base":
+        return finding
+    return f"{finding}; scenario: {projection.scenario_title}"
+
+
+def _at(interval: Interval, level: float) -> float:
+    return {0.1: interval.p10, 0.5: interval.p50, 0.9: interval.p90}[level]
+
+
+def _cover_words(cover_days: float, level: float) -> str:
+    """A cover in whole days; one that doesn't last a day is no "0 days or more"."""
+    return quantile_words(days(cover_days), level) if cover_days >= 1 else "less than a day"
+
+
+def _outcome_of_stock(level: float) -> str:
+    """A quantile of the cover in a reader's words; little stock is the bad end."""
+    return outcome_words(level, upper="best", lower="worst")
+
+
+def _indicator_words(value: float, unit: str) -> str:
+    """An indicator's value with its unit; scales such as 0-10000 are said by their end."""
+    if unit == "share":
+        return percent(value)
+    if unit == "days":
+        return days(value)
+    if unit.startswith("0-"):
+        return f"{number(value)} of {number(float(unit.removeprefix('0-')))}"
+    return amount(value, unit)
+
+
+def _origin_drivers(projection: MarketProjection) -> tuple[str, ...]:
+    """The three largest origins and their share of supply over the horizon, at the middle of each line."""
+    tonnes: dict[str, float] = {}
+    for line in projection.components:
+        if line.side == "supply" and line.origin:
+            tonnes[line.origin] = tonnes.get(line.origin, 0.0) + line.tonnes_per_year.p50
+    total = sum(tonnes.values())
+    if total <= 0:
+        return ()
+    largest = sorted(tonnes.items(), key=lambda one: (-one[1], one[0]))[:3]
+    return tuple(
+        f"{origin}: {percent(one / total)} of the supply whose origin is known, "
+        f"about {rounded(one)} t a year."
+        for origin, one in largest
+    )
 
 
 def _component_drivers(projection: MarketProjection) -> tuple[str, ...]:
@@ -227,17 +572,9 @@ def _component_evidence(projection: MarketProjection) -> tuple[str, ...]:
     return (*lines, *projection.notes[:3])
 
 
-_PARTS = {0.05: "twentieth", 0.1: "tenth", 0.2: "fifth", 0.25: "quarter"}
-
-
 def _outcome(level: float) -> str:
     """A quantile of the shortfall in a reader's words: "middle outcome", "worst tenth of outcomes"."""
-    if level == _MIDDLE:
-        return "middle outcome"
-    tail = round(min(level, 1 - level), 4)
-    part = _PARTS.get(tail, percent(tail))
-    # Below the middle, the share is one that all but a few outcomes reach.
-    return f"worst {part} of outcomes" if level > _MIDDLE else f"best {part} of outcomes"
+    return outcome_words(level, upper="worst", lower="best")
 
 
 def _unmet(share: float, level: float) -> str:

@@ -16,6 +16,7 @@ from alerts.rules.reading import (
     Reading,
     RuleOptions,
     Severity,
+    labels_of_series,
     short_hash,
 )
 from alerts.rules.words import fitted
@@ -107,13 +108,16 @@ class ModelDegraded:
         if math.isnan(ratio):
             why = f"{card.title}: the random walk never erred there, so nothing can be compared"
             return self._unjudged(subject, why)
-        return self._read(card, ratio, held, speaks=forecast.model if forecast else card.model)
+        speaks = forecast.model if forecast else card.model
+        return self._read(card, ratio, held, speaks, situation)
 
     def _unjudged(self, subject: str, why: str) -> NotEvaluated:
         fingerprint = self.fingerprint(subject)
         return NotEvaluated(self.name, self.version, self.type, subject, fingerprint, why)
 
-    def _read(self, card: Scorecard, ratio: float, held: float, *, speaks: str) -> Reading:
+    def _read(
+        self, card: Scorecard, ratio: float, held: float, speaks: str, situation: Situation
+    ) -> Reading:
         severity = self.crps.severity
         is_worse, is_missed = ratio >= self.crps.enter, held < self.held.enter
         is_open = is_worse or is_missed
@@ -174,6 +178,8 @@ class ModelDegraded:
             ),
             direction="below" if by_held else "above",
             holds=None if is_clear else severity,
+            labels=labels_of_series(self, card.series, situation),
+            rests_on=(card.series,),
         )
 
     def _finding(self, ratio: float, held: float) -> str:

@@ -1,21 +1,27 @@
 """Rules for operators: whether the service itself can be believed."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import ClassVar
 
+from alerts.rules.limits import Limit, exits_of, for_severity, judge_rising, limit_is, limit_parts
 from alerts.rules.reading import (
     FOR_OPERATORS,
     Fact,
     NotEvaluated,
     Reading,
+    Rule,
     RuleOptions,
     Severity,
+    labels_of,
     short_hash,
 )
 from alerts.rules.words import fitted, unjudged
-from alerts.wording import day, days, period
-from forecasting.results import Situation, SourceState
+from alerts.wording import day, days, percent, period, readable, shortened
+from forecasting.results import Situation, SourceState, SourceVisit
+
+EVALUATION_ERROR = "evaluation_error"
+"""Type of the readings that say whether a rule could be judged at all; no file declares it."""
 
 _STALE_ADVICE = (
     "Newer prices come with lodestone ingest --live. Newer export and yearly figures go into your snapshot "
@@ -116,7 +122,257 @@ class StaleSource:
                 ),
             ),
             holds=self.severity if is_stale else None,
+            labels=labels_of(self, ("source", subject)),
         )
+
+
+_BAD_ADVICE = (
+    "lodestone data quarantine shows the rows that were turned away, with file, row and reason. Figures that were "
+    "kept are untouched; what is missing is missing for rules and forecasts too."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BadData:
+    """The share of a publisher's rows that its last visit turned away, or a visit that failed as a whole."""
+
+    type: ClassVar[str] = "bad_data"
+
+    name: str
+    limits: tuple[Limit, ...]
+    source: tuple[str, ...] = ()  # empty: every source that was visited
+    min_rows: int = 5  # of fewer rows, a share says nothing
+    max_age_days: int = 14
+    options: RuleOptions = FOR_OPERATORS
+
+    @property
+    def version(self) -> str:
+        return short_hash(self.type, *limit_parts(self.limits), self.min_rows, self.max_age_days)
+
+    def evaluate(self, situation: Situation) -> tuple[Reading | NotEvaluated, ...]:
+        """One reading a source; one that was not visited lately, or gave hardly anything, says so."""
+        names = self.source or tuple(sorted(situation.visits))
+        return tuple(self._evaluate(name, situation) for name in names)
+
+    def fingerprint(self, subject: str) -> str:
+        return short_hash(self.name, subject, "last visit", "above", "share of rows turned away")
+
+    def _evaluate(self, subject: str, situation: Situation) -> Reading | NotEvaluated:
+        visit = situation.visits.get(subject)
+        if visit is None:
+            return unjudged(self, subject, f"{subject}: no visit to this source is known")
+        age = (situation.known_at - visit.at).days
+        if age > self.max_age_days:
+            why = (
+                f"{subject}: last visited on {day(visit.at)}, {days(age)} ago; "
+                f"the rule judges up to {days(self.max_age_days)}"
+            )
+            return unjudged(self, subject, why)
+        if not visit.error and visit.read < self.min_rows:
+            why = f"{subject}: {_rows(visit.read)} read on {day(visit.at)}, {self.min_rows} needed"
+            return unjudged(self, subject, why)
+        return self._read(visit)
+
+    def _read(self, visit: SourceVisit) -> Reading:
+        share = visit.quarantined / visit.read if visit.read else 0.0
+        verdict = judge_rising(share, self.limits)
+        severity, holds, on = verdict.severity, verdict.holds, day(visit.at)
+        turned_away = f"{visit.quarantined:,} of {_rows(visit.read)}"
+        finding = f"{turned_away} turned away on {on}"
+        measured = f"{percent(share)} of rows turned away"
+        standing = f"On {on} {turned_away} were turned away, {percent(share)}; "
+        standing += f"{limit_is(verdict)} {percent(verdict.limit.enter)}."
+        facts = [
+            Fact("Rows read", f"{visit.read:,}"),
+            Fact("Turned away", f"{visit.quarantined:,} ({percent(share)} of rows)"),
+            Fact(
+                "Limit",
+                f"{percent(verdict.limit.enter)} of rows{for_severity(verdict)}",
+            ),
+            Fact("Last visit", f"{on}, {visit.at.astimezone(UTC):%H:%M} UTC"),
+        ]
+        if visit.error:
+            lowest = min(limit.severity for limit in self.limits)
+            severity, holds = max(severity or lowest, lowest), max(holds or lowest, lowest)
+            failure = first_line(visit.error)
+            finding = f"the visit on {on} failed: {failure}"
+            facts.insert(0, Fact("Failure", failure))
+            if verdict.severity is None:
+                measured = "a visit that failed"
+                standing = f"The visit on {on} failed as a whole: {failure}"
+        return Reading(
+            rule=self.name,
+            rule_version=self.version,
+            type=self.type,
+            route=self.options.route,
+            subject=visit.source,
+            subject_title=visit.source,
+            fingerprint=self.fingerprint(visit.source),
+            input_id=short_hash(
+                visit.at, visit.read, visit.quarantined, visit.error, *visit.samples
+            ),
+            value=share,
+            unit="of rows turned away",
+            limit=verdict.limit.enter,
+            severity=severity,
+            is_clear=holds is None,
+            headline=fitted(visit.source, finding),
+            facts=tuple(facts),
+            drivers=tuple(shortened(readable(reason), 200) for reason in visit.samples[:3]),
+            runbook=self.options.runbook,
+            advice=self.options.advice or _BAD_ADVICE,
+            owner=self.options.owner,
+            measured=measured,
+            standing=standing,
+            exits=tuple(
+                (held, f"a whole visit turns away less than {percent(leave)} of its rows")
+                for held, leave in exits_of(self.limits)
+            ),
+            holds=holds,
+            labels=labels_of(self, ("source", visit.source)),
+        )
+
+
+_SILENT_ADVICE = (
+    "Look at the last runs in Prefect and at the service's log. Until the rules are judged again, no alert "
+    "opens, rises or ends: silence means nothing."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SilentPipeline:
+    """Rules that were not judged for `hours` or longer: whoever judges them now says that nobody had."""
+
+    type: ClassVar[str] = "silent_pipeline"
+
+    name: str
+    hours: int = 26  # a daily run, and two hours for one that is late
+    severity: Severity = Severity.CRITICAL
+    options: RuleOptions = FOR_OPERATORS
+
+    @property
+    def version(self) -> str:
+        return short_hash(self.type, self.hours, self.severity.name)
+
+    def evaluate(self, situation: Situation) -> tuple[Reading | NotEvaluated, ...]:
+        """One reading, of the pipeline; before its first judgement there is nothing to compare with."""
+        judged_at = situation.last_judged_at
+        if judged_at is None:
+            why = "the rules were never judged before, so nothing says how long they were not"
+            return (unjudged(self, "pipeline", why),)
+        return (self._read(judged_at, situation.known_at),)
+
+    def fingerprint(self, subject: str) -> str:
+        return short_hash(self.name, subject, "now", "above", "hours since rules were judged")
+
+    def _read(self, judged_at: datetime, known_at: datetime) -> Reading:
+        silent = max(known_at - judged_at, timedelta())
+        is_silent = silent >= timedelta(hours=self.hours)
+        title = "The pipeline"
+        last = f"{day(judged_at.astimezone(UTC))}, {judged_at.astimezone(UTC):%H:%M} UTC"
+        since = _hours(silent)
+        return Reading(
+            rule=self.name,
+            rule_version=self.version,
+            type=self.type,
+            route=self.options.route,
+            subject="pipeline",
+            subject_title=title,
+            fingerprint=self.fingerprint("pipeline"),
+            # Told again by the day: an edit an hour would say nothing new.
+            input_id=short_hash(
+                judged_at, f"silent for {silent.days} days" if is_silent else "heard"
+            ),
+            value=silent / timedelta(hours=1),
+            unit="hours",
+            limit=float(self.hours),
+            severity=self.severity if is_silent else None,
+            is_clear=not is_silent,
+            headline=fitted(
+                title, f"rules last judged {since} ago, on {last} (limit {self.hours} hours)"
+            ),
+            facts=(
+                Fact("Rules last judged", last),
+                Fact("Silent for", since),
+                Fact("Limit", f"{self.hours} hours"),
+            ),
+            runbook=self.options.runbook,
+            advice=self.options.advice or _SILENT_ADVICE,
+            owner=self.options.owner,
+            measured=f"{since} without a judgement",
+            standing=f"The rules were last judged {since} ago, on {last}; "
+            f"the limit is {self.hours} hours.",
+            exits=((self.severity, f"the rules are judged again within {self.hours} hours"),),
+            holds=self.severity if is_silent else None,
+            labels=labels_of(self),
+        )
+
+
+_ERRORS_RULE = "evaluation-errors"
+_ERRORS_ADVICE = (
+    "This is a fault of the service or of its data, not of the market. The log of the run has the whole "
+    "failure. Alerts of this rule stay as they were until it can be judged again."
+)
+
+
+def evaluation_error_reading(rule: Rule, why: str | None) -> Reading:
+    """Whether a rule could be judged at all: `why` is how it failed, None when it didn't.
+
+    Only the first line of `why` is told, on one line and cut to what a message can show.
+    """
+    failure = first_line(why) if why is not None else ""
+    has_failed = why is not None
+    said = f"failed: {failure}" if has_failed else "is judged again"
+    return Reading(
+        rule=_ERRORS_RULE,
+        rule_version=short_hash(EVALUATION_ERROR),
+        type=EVALUATION_ERROR,
+        route=FOR_OPERATORS.route,
+        subject=rule.name,
+        subject_title=f"Rule {rule.name}",
+        fingerprint=short_hash(_ERRORS_RULE, rule.name),
+        input_id=short_hash(_ERRORS_RULE, rule.name, has_failed, failure),
+        value=float(has_failed),
+        unit="failures",
+        limit=1.0,
+        severity=Severity.WARNING if has_failed else None,
+        is_clear=not has_failed,
+        headline=fitted(f"Rule {rule.name}", said),
+        facts=(
+            Fact("Rule", f"{rule.name} ({rule.type})"),
+            *((Fact("Failure", failure),) if has_failed else ()),
+            Fact(
+                "Meanwhile",
+                "its alerts stay as they were" if has_failed else "its alerts are judged as usual",
+            ),
+        ),
+        advice=_ERRORS_ADVICE,
+        measured="a rule that could not be judged" if has_failed else "a rule that is judged",
+        standing=f"The rule {rule.name} could not be judged: {failure}"
+        if has_failed
+        else f"The rule {rule.name} is judged without a failure.",
+        exits=((Severity.WARNING, "the rule is judged without a failure"),),
+        holds=Severity.WARNING if has_failed else None,
+        labels=(("type", EVALUATION_ERROR), ("rule", _ERRORS_RULE)),
+    )
+
+
+def first_line(text: str) -> str:
+    """The first line with anything on it, readable and at most 200 characters; "no reason given"."""
+    lines = (readable(line) for line in text.splitlines())
+    return shortened(next((line for line in lines if line), "no reason given"), 200)
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
+
+
+def _hours(time: timedelta) -> str:
+    """Whole hours, from two days on days: "30 hours", "3 days"."""
+    hours = time // timedelta(hours=1)
+    if hours >= 48:
+        return days(time.days)
+    return "1 hour" if hours == 1 else f"{hours} hours"
 
 
 def _last_month(state: SourceState) -> date | None:

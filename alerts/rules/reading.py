@@ -214,6 +214,26 @@ class Rule(Protocol):
     def evaluate(self, situation: Situation) -> tuple[Reading | NotEvaluated, ...]: ...
 
 
+def labels_of(rule: Rule, *own: tuple[str, str]) -> tuple[tuple[str, str], ...]:
+    """What routes and silences may match: type and rule, then what the reading is about, then the rule's own."""
+    return (("type", rule.type), ("rule", rule.name), *own, *rule.options.labels)
+
+
+def labels_of_series(rule: Rule, series: str, situation: Situation) -> tuple[tuple[str, str], ...]:
+    """The labels of a reading on one series: it, its publisher, and the rare earths that it prices."""
+    named = (
+        ("series", series),
+        ("source", situation.series_source.get(series, "")),
+        ("material", situation.series_material.get(series, "")),
+    )
+    return labels_of(rule, *((label, value) for label, value in named if value))
+
+
+def labels_of_market(rule: Rule, market: str, scenario: str) -> tuple[tuple[str, str], ...]:
+    """The labels of a reading on one market under one scenario."""
+    return labels_of(rule, ("market", market), ("scenario", scenario))
+
+
 def short_hash(*parts: object) -> str:
     """Sixteen hex digits that stay the same for the same parts, on every machine."""
     text = json.dumps([str(part) for part in parts], ensure_ascii=True)

@@ -13,6 +13,7 @@ from alerts.rules.reading import (
     Reading,
     RuleOptions,
     Severity,
+    labels_of_series,
     short_hash,
 )
 from alerts.rules.words import (
@@ -103,7 +104,7 @@ class VolumeDrop:
                 f"in the year before {month(newest)}"
             )
             return unjudged(self, subject, why)
-        return self._read(observed, judged, newest)
+        return self._read(observed, judged, newest, situation)
 
     def _judged(self, observed: ObservedSeries) -> dict[date, "_Judged"]:
         """Every month that has a mean to be judged by. Forward in time: each decides for the later ones."""
@@ -130,7 +131,11 @@ class VolumeDrop:
         return judged
 
     def _read(
-        self, observed: ObservedSeries, judged: Mapping[date, "_Judged"], newest: date
+        self,
+        observed: ObservedSeries,
+        judged: Mapping[date, "_Judged"],
+        newest: date,
+        situation: Situation,
     ) -> Reading:
         ordered = sorted(self.limits, key=lambda limit: limit.severity)
         crossed = [
@@ -237,6 +242,8 @@ class VolumeDrop:
             ),
             direction="below",
             holds=holds,
+            labels=labels_of_series(self, observed.series, situation),
+            rests_on=(observed.series,),
         )
 
     def _input_id(

@@ -31,6 +31,14 @@ def fitted(title: str, finding: str, limit: int = HEADLINE_LIMIT) -> str:
     return f"{shortened(title, max(room, 12))}: {shortened(finding, limit - 14)}"
 
 
+def period_end(first_day: date, frequency: str) -> date:
+    """The last day of what a figure measures: its year, its month or its day."""
+    if frequency == "year":
+        # A fiscal year ends twelve months after it began, not in December.
+        return months_after(first_day, 12) - timedelta(days=1)
+    return month_end(first_day) if frequency == "month" else first_day
+
+
 def unjudged(rule: Rule, subject: str, why: str) -> NotEvaluated:
     """The answer of a rule that can't judge a subject."""
     return NotEvaluated(rule.name, rule.version, rule.type, subject, rule.fingerprint(subject), why)
@@ -60,6 +68,26 @@ def rounded(tonnes: float) -> str:
         return "0"
     digits = max(len(str(int(abs(tonnes)))) - 2, 0)
     return f"{round(tonnes, -digits):,.0f}"
+
+
+_PARTS = {0.05: "twentieth", 0.1: "tenth", 0.2: "fifth", 0.25: "quarter"}
+
+
+def outcome_words(level: float, *, upper: str = "highest", lower: str = "lowest") -> str:
+    """A quantile in a reader's words: "middle outcome", "highest tenth of outcomes"."""
+    if level == 0.5:
+        return "middle outcome"
+    tail = round(min(level, 1 - level), 4)
+    part = _PARTS.get(tail, percent(tail))
+    # Below the middle, the value is one that all but a few outcomes reach.
+    return f"{upper if level > 0.5 else lower} {part} of outcomes"
+
+
+def quantile_words(text: str, level: float) -> str:
+    """A value at a quantile: a middle is "about"; a tail begins there."""
+    if level == 0.5:
+        return f"about {text}"
+    return f"{text} or {'more' if level > 0.5 else 'less'}"
 
 
 _TEENS = (11, 12, 13)

@@ -14,15 +14,16 @@ from alerts.grouping import Company, Desk, besides, leaders, rank
 from alerts.incident import Decision, Incident, Reason, State, incident_id
 from alerts.ledger import Compose, Judgement
 from alerts.lifecycle import attend, decide, failed, withdraw
-from alerts.rules import DEFAULT_OPTIONS, NotEvaluated, Reading
+from alerts.rules import DEFAULT_OPTIONS, NotEvaluated, Reading, RuleOptions
 from alerts.silences import Silence
-from alerts.telling import FREELY, Around, beside
+from alerts.telling import FREELY, Around, beside, told_by_root
 from flows.storage.outbox import Outgoing, as_json
 from flows.storage.tables import evaluation, incident, silence, transition
 
 AT_ONCE = 500
 """Names in one query: databases limit how many values a statement may have."""
 
+_NOT_EVALUATED = "not-evaluated:"
 _ENDED = [state.value for state in State if state.is_ended]
 
 
@@ -66,9 +67,24 @@ class Judging:
         """One decision a result, in the order given; those that may explain others are made first."""
         wanted = list(dict.fromkeys(one.result.fingerprint for one in judgements))
         past = _Past(self._connection, self._book, wanted)
-        order = sorted(range(len(judgements)), key=lambda at: rank(judgements[at].result.type))
+        order = sorted(range(len(judgements)), key=self._turn(judgements))
         made = {at: self._judge_one(judgements[at], past) for at in order}
         return tuple(made[at] for at in range(len(judgements)))
+
+    def _turn(self, judgements: Sequence[Judgement]) -> Callable[[int], tuple[int, int]]:
+        """The order of judging: of what may explain others the louder first, as it was and as it is."""
+        loud = {one.fingerprint: int(one.severity) for one in self._standing.values()}
+        for judgement in judgements:
+            result = judgement.result
+            if isinstance(result, Reading) and result.severity is not None:
+                was = loud.get(result.fingerprint, 0)
+                loud[result.fingerprint] = max(was, int(result.severity))
+
+        def turn(at: int) -> tuple[int, int]:
+            result = judgements[at].result
+            return rank(result.type), -loud.get(result.fingerprint, 0)
+
+        return turn
 
     def _judge_one(self, judgement: Judgement, past: "_Past") -> Decision:
         result, options, now = judgement.result, judgement.options, self._now
@@ -87,15 +103,15 @@ class Judging:
             new_id=incident_id(self._book, key, ordinal),
             around=around,
         )
-        if isinstance(result, NotEvaluated):
-            decision = decide_now(before)
-            is_noted = not is_repeated
-        elif _is_of(counted, result):
+        if _is_of(counted, result):
             # Nothing new to judge. But what was held back or only edited in may be due to be told by now.
             decision = self._attended(before, options, around)
             is_noted = False
         elif _is_late(before, counted, now):
             decision = Decision(Reason.KEPT_LAST, before)
+            is_noted = not is_repeated
+        elif isinstance(result, NotEvaluated):
+            decision = decide_now(before)
             is_noted = not is_repeated
         else:
             decision = decide_now(before)
@@ -111,10 +127,10 @@ class Judging:
             past.incidents[key] = (after, ordinal if is_new else newest_ordinal)
         return decision
 
-    def _attended(self, before: Incident | None, options: Any, around: Around) -> Decision:
+    def _attended(self, before: Incident | None, options: RuleOptions, around: Around) -> Decision:
         if before is None:
             return Decision(Reason.ALREADY_EVALUATED, None)
-        looked = attend(before, options, now=self._now, around=around)
+        looked = attend(before, options, now=self._now, around=around, is_answered=True)
         if looked.says or looked.replies or looked.calls:
             return looked
         return Decision(Reason.ALREADY_EVALUATED, looked.incident)
@@ -202,6 +218,11 @@ class Judging:
         after = decision.incident
         if after is None:
             return
+        earlier = self._steps.get(after.id)
+        if (
+            earlier is not None
+        ):  # two answers on one signal: one row, with all that both have to say
+            decision, before, ordinal = _both(earlier, decision), earlier.before, earlier.ordinal
         self._steps[after.id] = _Step(decision, before, ordinal, note)
         self._company.note(after)
         if after.state.is_open:
@@ -240,10 +261,17 @@ class Judging:
         """All that was decided, in as few statements as the number of tables asks for."""
         self._arrange()
         steps = [step for step in self._steps.values() if step.decision.incident is not None]
+        moved = [step for step in steps if _is_step(step)]
+        known = [_of(step) for step in moved if step.before is not None]
+        outgoing = Outgoing(self._connection, known, self._written_at)
+        for step in moved:
+            if step.decision.says and outgoing.is_unseen(_of(step).id):
+                waiting = told_by_root(_of(step))
+                step.decision = replace(step.decision, incident=waiting)
         self._write_incidents(steps)
         if self._evaluations:
             self._connection.execute(insert(evaluation), self._evaluations)
-        self._write_consequences([step for step in steps if _is_step(step)])
+        self._write_consequences(moved, outgoing)
 
     def _arrange(self) -> None:
         """Who is told in whose thread, and what each open incident has to name."""
@@ -293,7 +321,7 @@ class Judging:
             )
             self._connection.execute(statement, changed)
 
-    def _write_consequences(self, steps: Sequence[_Step]) -> None:
+    def _write_consequences(self, steps: Sequence[_Step], outgoing: Outgoing) -> None:
         """The transitions, and what each has to say."""
         if not steps:
             return
@@ -316,11 +344,6 @@ class Judging:
         written = self._connection.scalars(
             insert(transition).returning(transition.c.id, sort_by_parameter_order=True), rows
         ).all()
-        outgoing = Outgoing(
-            self._connection,
-            [_of(step) for step in steps if step.before is not None],
-            self._written_at,
-        )
         for step, number in zip(steps, written, strict=True):
             decision = step.decision
             if decision.says or decision.replies or decision.calls:
@@ -367,7 +390,7 @@ class _Past:
             1 if last is None else last.ordinal + 1, _input_id(result), result.rule_version, now
         )
         self.last[result.fingerprint] = done
-        if decision.reason is not Reason.KEPT_LAST:
+        if isinstance(result, Reading) and decision.reason is not Reason.KEPT_LAST:
             self.counted[result.fingerprint] = done
 
 
@@ -409,6 +432,19 @@ def _of(step: _Step) -> Incident:
         message = "a step without an incident was to be written"
         raise ValueError(message)
     return step.decision.incident
+
+
+def _both(earlier: _Step, later: Decision) -> Decision:
+    """A second decision on one incident, with what the first has to say."""
+    first = earlier.decision
+    is_quiet = not (later.says or later.replies or later.calls)
+    return replace(
+        later,
+        reason=first.reason if is_quiet else later.reason,
+        says=first.says or later.says,
+        replies=first.replies or later.replies,
+        calls=first.calls or later.calls,
+    )
 
 
 def _is_step(step: _Step) -> bool:
@@ -454,6 +490,8 @@ def _newest_evaluations(
         mine = [done.book == book, done.fingerprint.in_(part)]
         if is_counted:
             mine.append(done.reason != Reason.KEPT_LAST.value)
+            # Something may have been told when nothing could be judged: that makes no judgement of it.
+            mine.append(done.input_id.not_like(f"{_NOT_EVALUATED}%"))
         columns = (done.fingerprint, done.ordinal, done.input_id, done.rule_version, done.at)
         ranked = select(*columns, place.label("place")).where(*mine).subquery()
         for row in connection.execute(select(ranked).where(ranked.c.place == 1)):
@@ -478,7 +516,7 @@ def _is_late(before: Incident | None, counted: Any, now: datetime) -> bool:
 def _input_id(result: Reading | NotEvaluated) -> str:
     if isinstance(result, Reading):
         return result.input_id
-    return "not-evaluated:" + hashlib.sha256(result.why.encode()).hexdigest()[:16]
+    return _NOT_EVALUATED + hashlib.sha256(result.why.encode()).hexdigest()[:16]
 
 
 def _result_text(result: Reading | NotEvaluated) -> str:

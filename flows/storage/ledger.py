@@ -141,12 +141,14 @@ class SqlLedger:
         """
         failures = failures or {}
         with self._judging(book, now, written_at, compose, desk) as judging:
-            made = judging.judge(judgements)
-            made += judging.fail(failures)
+            gone: tuple[Decision, ...] = ()
             if is_everything:
                 judged = [one.result.fingerprint for one in judgements]
-                made += judging.withdraw(judging.unspoken(judged, failures))
-        return made
+                # First: what they explained is then told at once, not at the next look.
+                gone = judging.withdraw(judging.unspoken(judged, failures))
+            made = judging.judge(judgements)
+            made += judging.fail(failures)
+        return made + gone
 
     def attend(
         self,
@@ -434,7 +436,8 @@ class SqlLedger:
         is_behind = exists().where(
             earlier.c.incident_id == mine.c.incident_id,
             earlier.c.id < mine.c.id,
-            earlier.c.kind != EntryKind.CHART.value,
+            # Neither a picture nor a channel of others that is slow keeps a thread waiting.
+            earlier.c.kind.not_in([EntryKind.CHART.value, EntryKind.NOTICE.value]),
             earlier.c.state.in_([state.value for state in _UNSETTLED]),
         )
         with self._database.writing("ledger") as connection:
@@ -503,14 +506,21 @@ class SqlLedger:
         )
 
     def mark_dead(self, entry: OutboxEntry, error: str, *, now: datetime) -> None:
-        """It will never pass as things are; it waits for `redrive`."""
-        self._settle(
-            entry,
-            (OutboxState.SENDING, OutboxState.UNKNOWN),
-            state=OutboxState.DEAD.value,
-            not_before=now,
-            error=storable(error),
-        )
+        """It will never pass as things are; it waits for `redrive`.
+
+        A root message takes over what was waiting behind it: later texts go into it, not behind those.
+        """
+        with self._database.writing("ledger") as connection:
+            changed = settle(
+                connection,
+                entry,
+                (OutboxState.SENDING, OutboxState.UNKNOWN),
+                state=OutboxState.DEAD.value,
+                not_before=now,
+                error=storable(error),
+            )
+            if changed and entry.kind is EntryKind.ROOT:
+                take_over(connection, entry)
 
     def mark_skipped(self, entry: OutboxEntry, why: str, *, now: datetime) -> None:
         """It can't be shown and needn't be; the row keeps the reason."""
@@ -618,6 +628,7 @@ class SqlLedger:
             select(
                 found.id,
                 found.incident_id,
+                found.thread_of,
                 found.kind,
                 found.channel,
                 found.state,
@@ -636,8 +647,15 @@ class SqlLedger:
                     select(found.incident_id).where(
                         found.kind == EntryKind.ROOT.value,
                         found.state == OutboxState.SENT.value,
-                        found.incident_id.in_(
-                            select(found.incident_id).where(found.state.not_in(_DONE))
+                        or_(
+                            found.incident_id.in_(
+                                select(found.incident_id).where(found.state.not_in(_DONE))
+                            ),
+                            found.incident_id.in_(
+                                select(found.thread_of).where(
+                                    found.state.not_in(_DONE), found.thread_of.is_not(None)
+                                )
+                            ),
                         ),
                     )
                 )

@@ -20,7 +20,8 @@ from alerts.ledger import (
     Receipt,
     told_at_once,
 )
-from flows.storage.tables import outbox, outbox_pause, storable
+from alerts.telling import told_by_root
+from flows.storage.tables import incident, outbox, outbox_pause, storable
 
 # New entries are due at once, whatever moment the decision was made for.
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
@@ -62,21 +63,25 @@ class Outgoing:
         self._roots = _roots(connection, [one.id for one in known])
         self._rows: list[dict[str, Any]] = []
 
-    def add(self, after: Incident, step: int, entries: Sequence[NewEntry]) -> None:
-        """The entries of one transition: the root first, since everything else refers to it."""
-        root = self._roots.get(after.id)
-        # A root that nobody has seen takes in everything that follows, until it is sent.
-        is_unseen = root is not None and root.state in (
+    def is_unseen(self, key: str) -> bool:
+        """Whether the incident's root is there and not sent: it takes in everything that follows."""
+        root = self._roots.get(key)
+        return root is not None and root.state in (
             OutboxState.PENDING.value,
             OutboxState.DEAD.value,
         )
+
+    def add(self, after: Incident, step: int, entries: Sequence[NewEntry]) -> None:
+        """The entries of one transition: the root first, since everything else refers to it."""
+        root = self._roots.get(after.id)
+        is_unseen = self.is_unseen(after.id)
         has_root = root is not None
         for count, entry in enumerate(sorted(entries, key=lambda e: not is_root(e)), start=1):
             kind = EntryKind(entry.kind)
             if is_root(entry):
                 if not has_root:
                     self._insert(EntryKind.ROOT, entry, after, f"{after.id}:{EntryKind.ROOT.value}")
-                    has_root = True
+                    has_root = is_unseen = True
                 elif root is not None and is_unseen:
                     self._fold(root, entry)
                 else:
@@ -180,6 +185,13 @@ def take_over(connection: Connection, root: OutboxEntry) -> None:
         update(outbox).where(outbox.c.id == root.id).values(message=as_json(message))
     )
     connection.execute(delete(outbox).where(behind))
+    mine = incident.c.id == root.incident_id
+    before = Incident.from_dict(
+        json.loads(connection.scalars(select(incident.c.payload).where(mine)).one())
+    )
+    after = told_by_root(before)
+    if after != before:
+        connection.execute(update(incident).where(mine).values(payload=as_json(after.as_dict())))
 
 
 def revived() -> dict[str, Any]:
@@ -313,12 +325,14 @@ def summed_up(
             problems.append(f"{row.channel}: not known whether it arrived: {row.error}")
         elif state is OutboxState.SENDING:
             dues.append(row.lease_until)
+        elif row.thread_of not in {None, *standing}:
+            pass  # its leader's message comes first, and has its own due instant or an operator's
         elif EntryKind(row.kind).stands_alone or (
             row.incident_id in standing and (is_chart or row.incident_id not in behind)
         ):
             scopes = (EVERYTHING, UPLOADS) if is_chart else (EVERYTHING,)
             dues.append(_after(row, pauses, now, *scopes))
-        if not is_chart:
+        if not is_chart and row.kind != EntryKind.NOTICE.value:
             behind.add(row.incident_id)
     return OutboxSummary(
         pending=counts[OutboxState.PENDING],

@@ -12,6 +12,7 @@ from alerts.lifecycle import (
     Incident,
     Reason,
     State,
+    attend,
     decide,
     incident_id,
     withdraw,
@@ -173,6 +174,29 @@ def test_a_new_answer_takes_the_mark_away_and_a_reader_sees_it():
 
     assert judged.incident.data_state is DataState.FRESH
     assert judged.says
+
+
+def test_the_same_answer_again_takes_the_mark_away_and_counts_for_nothing():
+    marked = decide(firing, BLIND, OPTIONS, now=NOW).incident
+    looked = attend(marked, OPTIONS, now=NOW + DAY, is_answered=True)
+
+    assert looked.incident.data_state is DataState.FRESH
+    assert looked.incident.true_runs == marked.true_runs
+    assert (looked.says, looked.replies) == (True, False)
+
+
+def test_two_of_three_crossings_open_and_two_quiet_ones_between_do_not_wait_for_ever():
+    options = replace(OPTIONS, for_evaluations=2, out_of=3)
+    first = decide(None, WARN, options, now=NOW, new_id="a").incident
+    gap = decide(first, QUIET, options, now=NOW + DAY).incident
+    opened = decide(gap, WARN, options, now=NOW + 2 * DAY)
+    second_gap = decide(gap, QUIET, options, now=NOW + 2 * DAY)
+
+    assert (first.state, gap.state) == (State.PENDING, State.PENDING)
+    assert opened.reason is Reason.OPENED
+    # The first crossing has left the window of any that may come.
+    assert second_gap.incident.state is State.RESOLVED
+    assert second_gap.incident.episode == 0
 
 
 def test_what_spoke_of_days_that_have_passed_expires_when_nothing_newer_can_be_judged():

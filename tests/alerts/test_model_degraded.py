@@ -348,3 +348,16 @@ def test_a_reading_survives_being_stored():
         reading = read(make_scorecard([ratio] * 8, 0.5))
         assert Reading.from_dict(reading.as_dict()) == reading
         assert not math.isnan(reading.value)
+
+
+def test_the_labels_of_a_series_are_those_of_its_price_alerts():
+    seen = replace(known(make_scorecard(GOOD * 2)), series_material={"dy_oxide": "Dy"})
+    (reading,) = RULE.evaluate(seen)
+    assert isinstance(reading, Reading)
+    assert dict(reading.labels) == {
+        "type": "model_degraded",
+        "rule": "model-degraded",
+        "series": "dy_oxide",
+        "material": "Dy",
+    }
+    assert reading.rests_on == ("dy_oxide",)

@@ -737,3 +737,16 @@ def test_evidence_notes_count_in_words():
     assert evidence_note([weak, sure]) == "1 of 2 months rests on low-confidence figures"
     assert evidence_note([sure, sure]) == "none of the 2 months rests on low-confidence figures"
     assert evidence_note([weak]) == "this figure is of low confidence"
+
+
+def test_a_volume_carries_its_series_and_publisher_as_labels():
+    seen = replace(exports_known_on("2025-06-21"), series_source={"cn_magnet_exports": "trade"})
+    reading = read(DROP, seen)
+    assert reading.labels == (
+        ("type", "volume_drop"),
+        ("rule", "magnet-exports-drop"),
+        ("series", "cn_magnet_exports"),
+        ("source", "trade"),
+    )
+    assert reading.rests_on == ("cn_magnet_exports",)
+    assert (reading.ends_on, reading.probability) == (None, None)

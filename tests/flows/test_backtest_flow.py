@@ -146,7 +146,8 @@ def test_a_degraded_model_opens_one_incident_for_operators_and_a_good_backtest_e
         found = steps.raise_alerts(service, at, run_id="run-1")
         (incident,) = [one for one in found.incidents if one.type == "model_degraded"]
         assert (incident.subject, incident.state) == ("dy_oxide", State.FIRING)
-        assert incident.route == "operators"
+        told = service.ledger.entries(at.book, incident_id=incident.id)
+        assert {entry.route for entry in told} == {"operators"}
     told = service.ledger.entries(at.book, incident_id=incident.id)
     assert {entry.channel for entry in told} == {"#lodestone-operators"}
 

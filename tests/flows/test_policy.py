@@ -182,3 +182,87 @@ def test_the_licences_of_april_2025_concern_dysprosium_and_terbium_but_not_neody
         name: licences in catalog.policy_events(f"{name}_oxide", now) for name in ("dy", "tb", "nd")
     }
     assert told == {"dy": True, "tb": True, "nd": False}
+
+
+# --- as readers hear of it ---------------------------------------------------------------------------
+
+WORDY = "date,date_precision,actor,type,direction,what,materials,source,confidence\n"
+
+
+def acts(folder, *rows: str, header: str = WORDY, on: str = "2026-01-01"):
+    file = written(folder, *rows, header=header)
+    assert file.exists()
+    return load_catalog(snapshot_dir=folder).policy_acts(
+        datetime.fromisoformat(f"{on}T00:00:00+00:00")
+    )
+
+
+@pytest.mark.parametrize(
+    ("actor", "kind", "materials", "title"),
+    [
+        ("China", "export_control", "Sm,Gd,Tb", "China: export control on Sm, Gd, Tb"),
+        (
+            "China",
+            "export_control",
+            "Sm,Gd,Tb,Dy,Lu",
+            "China: export control on Sm, Gd, Tb, Dy, …",
+        ),
+        ("China", "export_control", "other", "China: export control"),
+        ("", "export_control", "Dy", "Export control on Dy"),
+        ("China", "", "Dy", "China: decision on Dy"),
+    ],
+)
+def test_a_title_says_who_decided_what_about_which_materials(
+    tmp_path, actor, kind, materials, title
+):
+    (act,) = acts(tmp_path, f'2025-04-04,day,{actor},{kind},tighten,x,"{materials}",s,high')
+    assert act.title == title
+    assert act.materials == materials
+
+
+def test_an_act_holds_the_words_of_its_row(tmp_path):
+    (act,) = acts(
+        tmp_path,
+        '2025-04-04,day,China,export_control,tighten,"Licences, at once","Dy,Tb",MOFCOM,high',
+    )
+    assert (act.kind, act.direction, act.known_on) == (
+        "export_control",
+        "tighten",
+        date(2025, 4, 4),
+    )
+    assert (act.detail, act.source, act.confidence) == ("Licences, at once", "MOFCOM", "high")
+    assert act.elements == ("Dy", "Tb")
+
+
+def test_a_file_without_the_words_for_readers_still_has_acts(tmp_path):
+    (act,) = acts(tmp_path, "2025-04-04,,day,tighten,Dy", header=HEADER)
+    assert (act.title, act.kind, act.source) == ("Decision on Dy", "", "")
+
+
+def test_acts_are_those_known_at_the_moment_oldest_first(tmp_path):
+    rows = [
+        f"{on},{precision},China,quota,tighten,x,Dy,s,high"
+        for on, precision in (("2025-05-01", "day"), ("2025-04-10", "month"), ("2025-04-04", "day"))
+    ]
+    assert [one.known_on.day for one in acts(tmp_path, *rows, on="2025-05-01")] == [4, 30, 1]
+    assert [one.known_on.day for one in acts(tmp_path, *rows, on="2025-04-29")] == [4]
+
+
+def test_the_identity_of_an_act_outlives_its_wording_and_tells_acts_of_one_day_apart(tmp_path):
+    row = "2025-04-04,day,China,{kind},{direction},{what},{materials},s,high"
+    same = {"kind": "quota", "direction": "tighten", "what": "x", "materials": "Dy"}
+
+    def identity(**changes: str) -> str:
+        return acts(tmp_path, row.format(**{**same, **changes}))[0].act
+
+    first = identity()
+    assert first.startswith("policy-2025-04-04-")
+    assert identity(what="said better", direction="loosen") == first
+    assert len({first, identity(kind="export_control"), identity(materials="Tb")}) == 3
+
+
+def test_every_shipped_decision_has_an_identity_of_its_own_and_a_title_that_fits():
+    found = load_catalog().policy_acts(datetime(2027, 1, 1, tzinfo=UTC))
+    assert len({one.act for one in found}) == len(found) > 40
+    assert all(0 < len(one.title) <= 80 for one in found)
+    assert all(len(one.act) <= 80 for one in found)

@@ -6,6 +6,7 @@ import pytest
 from forecasting.events import (
     EventCase,
     event_backtest,
+    rise_chances,
     rise_probability,
 )
 from forecasting.metrics import auc, brier, brier_skill
@@ -256,3 +257,33 @@ def test_the_summary_has_the_agreed_names_and_equals_the_metrics_of_its_rows():
 def test_a_horizon_or_a_rise_that_asks_nothing_is_refused(change):
     with pytest.raises(ValueError, match="needed"):
         event_backtest(panel(1, 100), **{**OPTIONS, **change})
+
+
+def test_the_chance_of_a_rise_now_is_what_the_backtest_would_have_said_here():
+    # Later values decide only what came of it: the chance must not know them.
+    whole = [*panel(8, 156), history(trending(156, 9), "trending")]
+    seen = 150
+    now = [history(one.values[:seen], one.series) for one in whole]
+    said = event_backtest(whole, horizon=6, step=1000, min_train=seen, rise=0.25, seed=3)
+    chances = rise_chances(now, horizon=6, rise=0.25, seed=3)
+    assert chances == {row.series: row.probability for row in said.rows}
+    assert len(chances) == 9
+
+
+def test_what_was_learnt_moves_the_chance_of_a_rise():
+    # Series that rise by half a year after year: a chance that never learnt would stay near the walk's.
+    rising = [
+        history(np.exp(4 + 0.08 * np.arange(240) + 0.02 * np.sin(np.arange(240) + s)), f"s{s}")
+        for s in range(6)
+    ]
+    learnt = rise_chances(rising, horizon=6, rise=0.25, seed=1)["s0"]
+    alone = rise_chances([rising[0]], horizon=6, rise=0.25, seed=1)["s0"]
+    assert learnt > alone
+
+
+def test_a_series_that_can_have_no_chance_has_none():
+    short = history(walk(11, 1), "short")
+    zero = history(np.append(walk(100, 2), 0.0), "zero")
+    chances = rise_chances([short, zero, *panel(1, 100)], horizon=3, rise=0.25, seed=1)
+    assert set(chances) == {"s0"}
+    assert rise_chances([], horizon=3, rise=0.25, seed=1) == {}

@@ -191,6 +191,8 @@ def test_telling_a_return_late_does_not_count_its_clear_reading_twice(ledger):
         [make_reading(1), clear(2), clear(3), make_reading(4), clear(5)], start=0
     ):
         judge(result, day)
+        if day == 0:
+            send_next(ledger)
     told = judge(clear(5), 20)
     assert told.replies
     assert told.incident.state is State.RECOVERING
