@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 
 from alerts.incident import Decision, Incident, State, labels_of
 from alerts.rules import Reading, RuleOptions, Severity
@@ -45,7 +46,8 @@ class Company:
         self._by_id: dict[str, Incident] = {}
         # By publisher; more than one rule may watch it.
         self._stale: defaultdict[str, dict[str, None]] = defaultdict(dict)
-        self._shortfalls: dict[str, None] = {}
+        # By series that they count, so that each drop meets only those that it may be a part of.
+        self._shortfalls: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._same: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
         for one in standing:
             self.note(one)
@@ -55,7 +57,9 @@ class Company:
         was_here = self._by_id.pop(incident.id, None)
         if was_here is not None:
             self._stale[was_here.subject].pop(incident.id, None)
-            self._shortfalls.pop(incident.id, None)
+            if was_here.type == "shortfall":
+                for series in was_here.reading.rests_on:
+                    self._shortfalls[series].pop(incident.id, None)
             self._same[was_here.type, was_here.subject].pop(incident.id, None)
         if not incident.state.is_open:
             return
@@ -66,7 +70,8 @@ class Company:
         if incident.type == "stale_source":
             self._stale[incident.subject][incident.id] = None
         elif incident.type == "shortfall":
-            self._shortfalls[incident.id] = None
+            for series in incident.reading.rests_on:
+                self._shortfalls[series][incident.id] = None
 
     def around(self, reading: Reading, before: Incident | None) -> Around:
         """What bears on telling a reading: the silence or the alert that holds it, and when to call."""
@@ -97,10 +102,10 @@ class Company:
                     return self._by_id[key]
         mine = self._desk.channel_of(reading, severity)
         if reading.type == "volume_drop":
-            for key in self._shortfalls:
+            parts = (self._shortfalls.get(series, {}) for series in reading.rests_on)
+            for key in dict.fromkeys(chain.from_iterable(parts)):
                 one = self._by_id[key]
-                is_part = not set(reading.rests_on).isdisjoint(one.reading.rests_on)
-                if is_part and one.severity >= severity and self._channel(one) == mine:
+                if one.severity >= severity and self._channel(one) == mine:
                     return one
         for key in self._same.get((reading.type, reading.subject), ()):
             one = self._by_id[key]

@@ -4,7 +4,7 @@ import enum
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Self
 
 from alerts.rules import Reading, Severity
@@ -59,6 +59,7 @@ class Reason(enum.StrEnum):
     WITHDRAWN = "WITHDRAWN"  # its rule is gone
     LIMIT_CHANGED = "LIMIT_CHANGED"
     EXPIRED = "EXPIRED"
+    RENEWED = "RENEWED"  # the time it spoke of is over, and it is still crossed: said anew
     EVAL_ERROR = "EVAL_ERROR"  # its rule failed; the last state is kept
     ACKNOWLEDGED = "ACKNOWLEDGED"
     SNOOZED = "SNOOZED"
@@ -69,7 +70,7 @@ class Reason(enum.StrEnum):
     @property
     def brings_a_picture(self) -> bool:
         """Whether the thread gets a chart: at every turn it would only push the words away."""
-        return self in {Reason.OPENED, Reason.REOPENED, Reason.ESCALATED}
+        return self in {Reason.OPENED, Reason.REOPENED, Reason.ESCALATED, Reason.RENEWED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class Incident:
     peak: Severity = Severity.INFO  # highest severity ever told
     told_state: State | None = None  # None: nothing of it was ever posted
     told_at: datetime | None = None
+    claim_ends_on: date | None = None  # the last day that the last post which said "open" spoke of
     crossings: str = ""  # the last evaluations, newest last: "1" crossed, "0" not
     data_state: DataState = DataState.FRESH
     data_why: str = ""  # why it can't be judged
@@ -158,6 +160,7 @@ class Incident:
             "peak": self.peak.name,
             "told_state": self.told_state.value if self.told_state else None,
             "told_at": _instant_text(self.told_at),
+            "claim_ends_on": self.claim_ends_on.isoformat() if self.claim_ends_on else None,
             "crossings": self.crossings,
             "data_state": self.data_state.value,
             "data_why": self.data_why,
@@ -194,6 +197,9 @@ class Incident:
                 "told_state": State(data["told_state"]) if data["told_state"] else None,
                 "told_at": _instant(data["told_at"]),
                 # Incidents written before these were kept have none of them.
+                "claim_ends_on": date.fromisoformat(claim)
+                if (claim := data.get("claim_ends_on"))
+                else None,
                 "data_state": DataState(data.get("data_state", "")),
                 "data_since": _instant(data.get("data_since")),
                 "acknowledged_at": _instant(data.get("acknowledged_at")),

@@ -16,7 +16,9 @@ class Verdicts:
     failures: Mapping[str, str]
 
 
-def judge_all(rules: Sequence[Rule], seen: Situation, failing_before: Collection[str] = ()) -> Verdicts:
+def judge_all(
+    rules: Sequence[Rule], seen: Situation, failing_before: Collection[str] = ()
+) -> Verdicts:
     """One judgement a rule and subject, with one for operators on each rule that fails.
 
     A rule of `failing_before` that answers again is told to operators as well: their incident ends.

@@ -259,6 +259,9 @@ def _decide_open(
         if runs >= rule.clear_evaluations:
             ended = _ended(seen, State.RESOLVED, now, clear_runs=runs)
             return told(Reason.RESOLVED, ended, now, rule.cooldown, around)
+        if _claim_is_over(before, now):
+            ended = _ended(seen, State.EXPIRED, now, clear_runs=runs)
+            return told(Reason.EXPIRED, ended, now, rule.cooldown, around)
         changed_at = before.changed_at if before.state is State.RECOVERING else now
         easing = replace(seen, state=State.RECOVERING, changed_at=changed_at, clear_runs=runs)
         return told(Reason.RECOVERING, easing, now, rule.cooldown, around, before)
@@ -281,6 +284,8 @@ def _decide_open(
         )
         reason = Reason.LIMIT_CHANGED if limit_changed else Reason.ESCALATED
         return told(reason, raised, now, rule.cooldown, around)
+    if _claim_is_over(before, now):
+        return _at_the_end_of_its_claim(firing, reading, rule, now, around)
     if held is not None and held < before.severity:
         runs = before.lower_runs + 1
         if limit_changed or runs >= rule.clear_evaluations:
@@ -291,6 +296,36 @@ def _decide_open(
     if limit_changed:
         return told(Reason.LIMIT_CHANGED, firing, now, rule.cooldown, around)
     return told(Reason.UPDATED, firing, now, rule.cooldown, around, before)
+
+
+def _claim_is_over(incident: Incident, now: datetime) -> bool:
+    """Whether the time that its last post spoke of has passed: what it said then can be judged."""
+    return incident.claim_ends_on is not None and now.date() > incident.claim_ends_on
+
+
+def _at_the_end_of_its_claim(
+    firing: Incident, reading: Reading, rule: RuleOptions, now: datetime, around: Around
+) -> Decision:
+    """A claim is made for a time. What still holds after it is said anew; what doesn't has expired.
+
+    Otherwise an alert that stands for a year would have announced only what came in its first months.
+    """
+    if reading.severity is None:
+        ended = _ended(firing, State.EXPIRED, now)
+        return told(Reason.EXPIRED, ended, now, rule.cooldown, around)
+    anew = replace(
+        firing,
+        severity=reading.severity,
+        changed_at=now,
+        since=now,
+        episode=firing.episode + 1,
+        # Also when nothing may be posted now: each claim is renewed once.
+        claim_ends_on=reading.ends_on,
+        acknowledged_by="",
+        acknowledged_at=None,
+        called_at=None,
+    )
+    return told(Reason.RENEWED, anew, now, rule.cooldown, around)
 
 
 def _compared(after: Incident, before: Incident) -> Incident:

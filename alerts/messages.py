@@ -247,6 +247,8 @@ def _reply_label(incident: Incident, reason: Reason) -> str:
         return "Nobody has taken this on"
     if reason is Reason.WOKEN:
         return f"Snooze over, still {word}"
+    if reason is Reason.RENEWED:
+        return f"Said anew, {word}"
     if reason is Reason.ESCALATED:
         return f"Raised to {word}"
     if reason is Reason.LIMIT_CHANGED:
@@ -272,6 +274,8 @@ def _lead(incident: Incident, known_at: datetime, book: str) -> str:
                 f"Withdrawn on {day(incident.changed_at)}. This says nothing about whether "
                 f"the situation is over.{again}"
             )
+        case State.EXPIRED if incident.data_state is DataState.FRESH:
+            return f"Ended on {day(incident.changed_at)}: the time it spoke of is over.{again}"
         case State.EXPIRED:
             return (
                 f"Ended on {day(incident.changed_at)}: the time it spoke of is over, and nothing newer "
@@ -353,8 +357,12 @@ def _why_now(incident: Incident, reason: Reason) -> str:
             return f"The rule was changed, so this was judged afresh. {_measure_sentence(incident)}"
         case Reason.WITHDRAWN:
             return "Its rule was removed or switched off."
+        case Reason.EXPIRED if incident.data_state is DataState.FRESH:
+            return f"The time it spoke of is over, and it is no longer past its limit. {now}"
         case Reason.EXPIRED:
             return f"No newer answer came before the end of what it spoke of. Last: {_measure_sentence(incident)}"
+        case Reason.RENEWED:
+            return f"The time it spoke of is over, and it is past its limit still. {now}"
         case Reason.EVAL_ERROR:
             return f"Its rule failed; operators were told. Last: {_measure_sentence(incident)}"
         case Reason.RELEASED:

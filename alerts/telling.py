@@ -51,7 +51,7 @@ def told(
         after = awake(after)
         if reason in {Reason.UPDATED, Reason.UNCHANGED}:
             reason, says = Reason.WOKEN, True
-    replies = _is_worth_a_reply(after, now, cooldown)
+    replies = reason is Reason.RENEWED or _is_worth_a_reply(after, now, cooldown)
     if after.state.is_open:
         is_quiet = bool(around.held) or after.snoozed_until is not None
         replies = (replies or (wakes and after.told_state is State.FIRING)) and not is_quiet
@@ -62,6 +62,7 @@ def told(
             told_state=State.FIRING if after.state.is_open else after.state,
             told_at=now,
             peak=max(after.peak, after.severity),
+            claim_ends_on=after.reading.ends_on,
         )
     if calls:
         after = replace(after, called_at=now)
@@ -143,6 +144,7 @@ def _first(reason: Reason, after: Incident, now: datetime, around: Around) -> De
         peak=max(after.peak, after.severity),
         told_state=State.FIRING,
         told_at=now,
+        claim_ends_on=after.reading.ends_on,
     )
     return Decision(reason, first, says=True)
 

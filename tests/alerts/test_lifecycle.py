@@ -18,6 +18,7 @@ from alerts.lifecycle import (
     withdraw,
 )
 from alerts.rules import Limit, NotEvaluated, RuleOptions, Severity, judge_rising
+from alerts.telling import Around
 from tests.builders import NOW, make_incident, make_reading
 
 INFO, WARNING, CRITICAL = Severity.INFO, Severity.WARNING, Severity.CRITICAL
@@ -197,6 +198,54 @@ def test_two_of_three_crossings_open_and_two_quiet_ones_between_do_not_wait_for_
     # The first crossing has left the window of any that may come.
     assert second_gap.incident.state is State.RESOLVED
     assert second_gap.incident.episode == 0
+
+
+CLAIM_END = (NOW + 30 * DAY).date()
+CLAIMED = replace(WARN, ends_on=CLAIM_END)
+LATER = replace(CLAIMED, ends_on=CLAIM_END + 30 * DAY)
+
+
+def test_what_still_holds_when_its_time_is_over_is_said_anew_once():
+    opened = decide(None, CLAIMED, OPTIONS, now=NOW, new_id="a").incident
+    before = decide(opened, LATER, OPTIONS, now=NOW + 30 * DAY)
+    renewed = decide(before.incident, LATER, OPTIONS, now=NOW + 31 * DAY)
+    after = decide(renewed.incident, LATER, OPTIONS, now=NOW + 32 * DAY)
+
+    assert opened.claim_ends_on == CLAIM_END
+    assert before.reason is Reason.UNCHANGED
+    assert (renewed.reason, renewed.replies) == (Reason.RENEWED, True)
+    assert (renewed.incident.id, renewed.incident.episode) == ("a", 2)
+    assert renewed.incident.claim_ends_on == LATER.ends_on
+    assert after.reason is Reason.UNCHANGED
+
+
+@pytest.mark.parametrize(
+    ("result", "options", "reason"),
+    [
+        pytest.param(BAND, OPTIONS, Reason.EXPIRED, id="in the gap"),
+        pytest.param(QUIET, OPTIONS, Reason.RESOLVED, id="clear"),
+        pytest.param(
+            QUIET, replace(OPTIONS, clear_evaluations=2), Reason.EXPIRED, id="not clear enough"
+        ),
+    ],
+)
+def test_what_does_not_hold_any_more_when_its_time_is_over_ends(result, options, reason):
+    opened = decide(None, CLAIMED, options, now=NOW, new_id="a").incident
+    ended = decide(opened, result, options, now=NOW + 31 * DAY)
+
+    assert ended.reason is reason
+    assert ended.incident.state.is_ended
+    assert ended.replies
+
+
+def test_a_claim_that_may_not_be_posted_is_renewed_once_all_the_same():
+    opened = decide(None, CLAIMED, OPTIONS, now=NOW, new_id="a").incident
+    held = Around(held="silenced by Ann")
+    renewed = decide(opened, LATER, OPTIONS, now=NOW + 31 * DAY, around=held)
+    again = decide(renewed.incident, LATER, OPTIONS, now=NOW + 32 * DAY, around=held)
+
+    assert (renewed.reason, renewed.replies) == (Reason.RENEWED, False)
+    assert (again.incident.episode, again.replies) == (2, False)
 
 
 def test_what_spoke_of_days_that_have_passed_expires_when_nothing_newer_can_be_judged():
