@@ -16,6 +16,9 @@ PRICE_TYPES = frozenset({"price_spike", "price_level", "premium"})
 STORM = 8
 """More first messages than this, in one channel at one evaluation, are one digest with a thread."""
 
+TOGETHER = timedelta(days=1)
+"""What is posted within this is told together."""
+
 _RANKS = {"stale_source": 0, "shortfall": 1}
 
 
@@ -30,7 +33,9 @@ class Desk:
 
     channel_of: Callable[[Reading, Severity], str] = lambda reading, _: reading.route
     call_after: Callable[[Reading, Severity], timedelta | None] = lambda *_: None
-    series_source: Mapping[str, str] = field(default_factory=dict)
+    # Publisher of each series whose figures are too old to judge prices by; None: not known here, so what
+    # is held for it stays held.
+    stale_series: Mapping[str, str] | None = field(default_factory=dict)
     options: Mapping[str, RuleOptions] = field(default_factory=dict)  # by rule
     storm: int = STORM
 
@@ -42,6 +47,7 @@ class Company:
         self, desk: Desk, silences: Sequence[Silence], now: datetime, standing: Iterable[Incident]
     ) -> None:
         self._desk = desk
+        self._now = now
         self._silences = [one for one in silences if one.is_active(now)]
         self._by_id: dict[str, Incident] = {}
         # By publisher; more than one rule may watch it.
@@ -85,7 +91,7 @@ class Company:
                 who = f" by {silence.author}" if silence.author else ""
                 why = f"silenced{who} until {day(silence.until)}: {silence.reason}"
                 return Around(held=why, call_after=call_after)
-        explained = self._explained(reading, severity)
+        explained = self._explained(reading, severity, before)
         if explained is None:
             return Around(call_after=call_after)
         return Around(
@@ -94,18 +100,21 @@ class Company:
             call_after=call_after,
         )
 
-    def _explained(self, reading: Reading, severity: Severity) -> Incident | None:
+    def _explained(
+        self, reading: Reading, severity: Severity, before: Incident | None
+    ) -> Incident | None:
         """The open incident in the same channel that says it already, or says why it means little."""
         if reading.type in PRICE_TYPES:
-            for series in reading.rests_on:
-                for key in self._stale.get(self._desk.series_source.get(series, ""), ()):
-                    return self._by_id[key]
+            stale = self._stale_behind(reading, before)
+            if stale is not None:
+                return stale
         mine = self._desk.channel_of(reading, severity)
         if reading.type == "volume_drop":
             parts = (self._shortfalls.get(series, {}) for series in reading.rests_on)
             for key in dict.fromkeys(chain.from_iterable(parts)):
                 one = self._by_id[key]
-                if one.severity >= severity and self._channel(one) == mine:
+                is_told = self._is_told_with(one, before)
+                if is_told and one.severity >= severity and self._channel(one) == mine:
                     return one
         for key in self._same.get((reading.type, reading.subject), ()):
             one = self._by_id[key]
@@ -113,6 +122,26 @@ class Company:
             if louder and one.rule != reading.rule and self._channel(one) == mine:
                 return one
         return None
+
+    def _stale_behind(self, reading: Reading, before: Incident | None) -> Incident | None:
+        """The alert on a silent publisher, when a price rests on those of its figures that are old."""
+        if self._desk.stale_series is None:
+            return None if before is None else self._by_id.get(before.held_by)
+        for series in reading.rests_on:
+            for key in self._stale.get(self._desk.stale_series.get(series, ""), ()):
+                return self._by_id[key]
+        return None
+
+    def _is_told_with(self, explaining: Incident, before: Incident | None) -> bool:
+        """Whether the post that explains it names it as news: not one that was made weeks ago.
+
+        A fall of exports that comes after the shortfall was told is new, and is posted by itself.
+        """
+        if before is not None and before.state.is_open:
+            # Named in it from the beginning; what has a message of its own goes on in that.
+            return before.told_state is None and before.held_by == explaining.id
+        told_at = explaining.told_at
+        return told_at is not None and self._now - told_at < TOGETHER
 
     def _channel(self, incident: Incident) -> str:
         return self._desk.channel_of(incident.reading, incident.severity)

@@ -35,12 +35,9 @@ def told(
 
     An end is told whatever holds it back: it is short, and the last post would stay untrue.
     """
-    is_held = bool(around.held) and after.state.is_open
-    after = replace(
-        after,
-        held=around.held if is_held else "",
-        held_by=around.held_by if is_held else "",
-    )
+    held = (around.held, around.held_by) if around.held and after.state.is_open else ("", "")
+    if held != (after.held, after.held_by):
+        after = replace(after, held=held[0], held_by=held[1])
     if after.told_state is None:
         return _first(reason, after, now, around)
     says = before is None or before.state is not after.state or shown(before) != shown(after)

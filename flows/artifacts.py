@@ -5,10 +5,12 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Protocol
 
-from alerts.lifecycle import Incident
+from alerts.incident import Incident
+from alerts.scoring import Quality
+from alerts.silences import Silence
 from alerts.wording import day, month, number, percent, percent_span, period, span
 from flows.sentences import (
     SUMMARY_MONTHS,
@@ -19,6 +21,7 @@ from flows.sentences import (
     price_sentence,
     signed_tonnes,
 )
+from flows.storage.ledger import Transition
 from flows.validation import RejectedRow
 from forecasting.results import (
     MEDIAN,
@@ -32,6 +35,9 @@ from forecasting.results import (
 
 MAX_IMAGE_BYTES = 100_000
 """Prefect keeps the picture inside the artifact's text: larger ones make its pages slow."""
+
+ROWS_SHOWN = 40
+"""Entries of a list that a page shows: with hundreds nobody finds the first one."""
 
 TOO_LARGE = "(The picture is too large to be kept here; the outlook shows it.)"
 
@@ -351,25 +357,200 @@ def _scenario_table(
     return lines
 
 
-def incidents_table(incidents: Iterable[Incident]) -> Artifact:
-    """The open incidents, most severe first, as their headlines say it."""
-    ordered = sorted(incidents, key=lambda one: (-one.severity, one.opened_at, one.id))
-    rows = tuple(
-        {
-            "severity": one.severity.name.lower(),
-            "state": one.state.value,
-            "since": f"{one.since:%Y-%m-%d}",
-            "headline": one.reading.headline,
-            "rule": one.rule,
-            "incident": one.id,
-        }
-        for one in ordered
+def alerts_page(
+    incidents: Sequence[Incident],
+    told: Mapping[str, str],
+    steps: Sequence[tuple[Incident, Transition]],
+    silences: Sequence[Silence],
+    unjudged: Sequence[str],
+) -> Artifact:
+    """What rules say now: open incidents, what this run changed, silences that last, what could not be judged.
+
+    `told` says by incident's id where each stands.
+    """
+    # Lists, not tables: Prefect's tables don't wrap, and headlines would be cut off.
+    lines = ["# Alerts", "", "## Open", ""]
+    lines += _shown(
+        [_open_line(one, told.get(one.id, "")) for one in _most_severe_first(incidents)],
+        "No open incident: no limit is crossed in what could be judged.",
+        "`lodestone alerts list`",
+    )
+    lines += ["", "## Changed in this run", ""]
+    lines += _shown(
+        [_step_line(incident, step) for incident, step in steps],
+        "Nothing: every incident stands as it stood before.",
+        "`lodestone alerts list --all`",
+    )
+    lines += ["", "## Silences that last", ""]
+    lines += _shown(
+        [
+            f"- `{' '.join(f'{label}={value}' for label, value in one.match).replace('`', chr(39))}` "
+            f"until {day(one.until)}, {one.until:%H:%M} UTC, by {_plain(one.author)}: {_plain(one.reason)}"
+            for one in silences
+        ],
+        "None.",
+        "`lodestone alerts silence --list`",
+    )
+    lines += ["", "## Not judged, so silence on these means nothing", ""]
+    lines += _shown(
+        [f"- {_plain(line)}" for line in unjudged],
+        "None: every rule could judge all of its subjects.",
+        "`lodestone check`",
     )
     return Artifact(
-        key="incidents",
-        description="Open incidents. None means that no rule's limit is crossed.",
-        table=rows or ({"headline": "No open incident."},),
+        key="alerts",
+        description="Open incidents, what this run changed, silences, and what could not be judged.",
+        markdown="\n".join(lines),
     )
+
+
+def _open_line(incident: Incident, told: str) -> str:
+    parts = [f"{incident.state.value.lower()} since {day(incident.since)}"]
+    if incident.episode > 1:
+        parts.append(f"{incident.episode} episodes")
+    if incident.data_state:
+        word = incident.data_state.value.lower().replace("_", " ")
+        parts.append(f"{word}: {_plain(incident.data_why)}")
+    if incident.acknowledged_at is not None:
+        parts.append(f"taken on by {_plain(incident.acknowledged_by)}")
+    if incident.snoozed_until is not None:
+        parts.append(f"snoozed until {day(incident.snoozed_until)}")
+    if incident.held:
+        parts.append(f"held back: {_plain(incident.held)}")
+    if told:
+        parts.append(_plain(told))
+    return (
+        f"- **{incident.severity.name.capitalize()}: {_plain(incident.reading.headline)}**  \n"
+        f"  {'; '.join(parts)}; rule {_plain(incident.rule)}, `{incident.id[:8]}`"
+    )
+
+
+def _step_line(incident: Incident, step: Transition) -> str:
+    before, after = step.state_before.lower() or "new", step.state.value.lower()
+    way = after if before == after else f"{before} → {after}"
+    note = f" ({_plain(step.note)})" if step.note else ""
+    return (
+        f"- **{step.reason.value.lower().replace('_', ' ')}**{note}: {way}, "
+        f"{step.severity.name.lower()}  \n  {_plain(step.reading.headline)}, `{incident.id[:8]}`"
+    )
+
+
+def _shown(entries: Sequence[str], none: str, more: str) -> list[str]:
+    """The first entries, and how to see the others; or the sentence for none."""
+    if not entries:
+        return [none]
+    left = len(entries) - ROWS_SHOWN
+    return [*entries[:ROWS_SHOWN], *(["", f"{left} more: {more}"] if left > 0 else [])]
+
+
+def _most_severe_first(incidents: Iterable[Incident]) -> list[Incident]:
+    return sorted(incidents, key=lambda one: (-one.severity, one.opened_at, one.id))
+
+
+class ReplayedRow(Protocol):
+    """One transition of a replay."""
+
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def transition(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def headline(self) -> str: ...
+
+
+def replay_page(
+    first: date,
+    last: date,
+    rules: Mapping[str, Quality],
+    without_truth: Mapping[str, str],
+    left_out: Mapping[str, str],
+    timeline: Sequence[ReplayedRow],
+    picture: bytes | None,
+    *,
+    kept: int,
+    folder: str,
+) -> Artifact:
+    """What rules would have said of past days, and how right they would have been, with intervals.
+
+    `kept` is how many rules' records messages now quote; `folder` holds the files.
+    """
+    lines = [
+        f"# Replay, {day(first)} to {day(last)}",
+        "",
+        "The service as it would have lived each day, with what was known by its end. Nothing was posted.",
+        "",
+    ]
+    if picture is not None:
+        lines += [
+            _picture(picture, f"Prices, volumes, events and alerts from {first} to {last}"),
+            "",
+        ]
+    lines += [
+        "| rule | posts | events: hit, all | recall, 95 % | hit, late, false | precision, 95 % "
+        "| lead, days | false a month |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    lines += [
+        _quality_row(name, quality) for name, quality in rules.items() if name not in without_truth
+    ]
+    lines += [
+        "",
+        "An event is what a rule warns of, come true. An alert is a hit when it was seen before its event "
+        "began, late when it came while the event lasted, false when no event followed. A share without "
+        "its interval would say more than so few cases can.",
+        "",
+        *(
+            f"- {_plain(name)}, posts: {rules[name].posts}; not scored, {_plain(why)}"
+            for name, why in without_truth.items()
+            if name in rules
+        ),
+        *(f"- {_plain(name)}: left out, {_plain(why)}" for name, why in left_out.items()),
+        "",
+        "## What would have been said",
+        "",
+    ]
+    lines += _shown(
+        [
+            f"- {row.at:%Y-%m-%d} **{row.reason.lower().replace('_', ' ')}** "
+            f"({row.transition.lower()}): {_plain(row.headline)}"
+            for row in timeline
+        ],
+        "Nothing: no limit was crossed.",
+        "`timeline.csv` in the folder below",
+    )
+    told = (
+        f"Alerts of {kept} rules now say how often they were right here."
+        if kept
+        else (
+            "No rule's record was kept: with a market or a rule file of its own, a replay is a trial."
+        )
+    )
+    lines += ["", told, f"Timeline, messages and pictures: {_code(folder)}"]
+    return Artifact(
+        key="replay",
+        description=f"What rules would have said from {first} to {last}, and how right it was",
+        markdown="\n".join(lines),
+    )
+
+
+def _quality_row(name: str, quality: Quality) -> str:
+    lead = quality.median_lead_days
+    false = quality.false_per_month
+    return (
+        f"| {_cell(name)} | {quality.posts} | {quality.hits}, {quality.events} "
+        f"| {_interval(quality.recall, quality.recall_interval)} "
+        f"| {quality.hit_episodes}, {quality.late_episodes}, {quality.false_episodes} "
+        f"| {_interval(quality.precision, quality.precision_interval)} "
+        f"| {'–' if lead is None else f'{lead:.0f}'} | {'–' if false is None else f'{false:.2f}'} |"
+    )
+
+
+def _interval(share: float | None, interval: tuple[float, float] | None) -> str:
+    if share is None:
+        return "–"
+    return percent(share) + (f" ({percent_span(*interval)})" if interval else "")
 
 
 def _picture(png: bytes, alt_text: str) -> str:

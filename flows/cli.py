@@ -2,19 +2,40 @@
 
 import argparse
 import contextlib
-import dataclasses
-import enum
-import json
 import logging
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Everything else is imported where it is used: `lodestone --help` answers in well under half a second.
 from alerts.errors import AlertsError
+from flows import cli_alerts, cli_replay
+from flows.console import (
+    EXIT_CODES,
+    FAILED,
+    FINE,
+    MISUSED,
+    NO_DATABASE,
+    NO_PREFECT,
+    a_count,
+    a_day,
+    add_as_of,
+    add_command,
+    answer,
+    incident_object,
+    new_run_id,
+    note,
+    open_service,
+    plain,
+    print_incidents,
+    print_json,
+    read_panel,
+    read_settings,
+    without,
+)
 from flows.errors import (
     CatalogError,
     DatabaseUnusableError,
@@ -25,31 +46,13 @@ from flows.errors import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from alerts.lifecycle import Incident, Reason
     from flows.launcher import Outcome
     from flows.settings import Settings
-    from flows.steps import MarketReport, Moment, Service, SourceReport
+    from flows.steps import MarketReport, Service, SourceReport
     from flows.storage.runs import StepRun
     from forecasting.events import EventResult
     from forecasting.panel import Tested
     from forecasting.results import MarketProjection, SeriesForecast
-
-FINE, FAILED, MISUSED, UNDELIVERED, NO_PREFECT, NO_DATABASE = range(6)
-
-EXIT_CODES = """\
-exit codes:
-  0  fine
-  1  the run failed, or a check did not pass
-  2  wrong usage, settings, catalogue or rule file
-  3  messages remain that can't be delivered (DEAD); see `lodestone alerts redrive`
-  4  Prefect can't be reached, its port is busy, or Lodestone already runs here
-  5  the database can't be used
-  130  ended by Ctrl-C before it was done
-
-settings: LODESTONE_… variables and lodestone.toml; `lodestone check` shows what they lead to.
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,8 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _exit_code(error: Exception) -> int:
     from alerts.errors import RuleFileError
+    from alerts.silences import MatcherError
 
-    if isinstance(error, SettingsError | CatalogError | RuleFileError | UsageError):
+    if isinstance(error, SettingsError | CatalogError | RuleFileError | MatcherError | UsageError):
         return MISUSED
     if isinstance(error, PrefectUnreachableError):
         return NO_PREFECT
@@ -93,27 +97,29 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
-    run = _command(commands, "run", _run, "the whole pipeline, as a Prefect deployment with its UI")
+    run = add_command(
+        commands, "run", _run, "the whole pipeline, as a Prefect deployment with its UI"
+    )
     run.add_argument(
         "--once", action="store_true", help="end after the run instead of keeping the UI up"
     )
-    _as_of(run)
+    add_as_of(run)
     _live(run)
 
-    ingest = _command(commands, "ingest", _ingest, "fetch, check and keep figures")
+    ingest = add_command(commands, "ingest", _ingest, "fetch, check and keep figures")
     ingest.add_argument(
         "sources", nargs="*", metavar="SOURCE", help="only these sources (default: all)"
     )
-    _as_of(ingest)
+    add_as_of(ingest)
     _live(ingest)
 
-    forecast = _command(commands, "forecast", _forecast, "forecast series and keep the result")
+    forecast = add_command(commands, "forecast", _forecast, "forecast series and keep the result")
     forecast.add_argument(
         "series", nargs="*", metavar="SERIES", help="only these series (default: all)"
     )
-    _as_of(forecast)
+    add_as_of(forecast)
 
-    outlook = _command(
+    outlook = add_command(
         commands, "outlook", _outlook, "a market's balance month by month, and why it changed"
     )
     outlook.add_argument(
@@ -129,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
     )
     outlook.add_argument(
         "--months",
-        type=_positive,
+        type=a_count,
         metavar="N",
         help="how far (default: LODESTONE_MARKET_MONTHS); another horizon is shown, not kept",
     )
@@ -144,58 +150,46 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="also draw what is shown into this folder, as PNG and SVG",
     )
-    _as_of(outlook)
+    add_as_of(outlook)
 
     data = commands.add_parser(
         "data", help="figures that are kept, and those that were turned away"
     )
     actions = data.add_subparsers(required=True, metavar="ACTION")
-    _as_of(
-        _command(
+    add_as_of(
+        add_command(
             actions, "status", _data_status, "what is kept of each series, how old, what is next"
         )
     )
-    refused = _command(
+    refused = add_command(
         actions, "quarantine", _data_quarantine, "rows that were turned away, last seen first"
     )
     refused.add_argument(
         "source", nargs="?", metavar="SOURCE", help="only this source's (default: all)"
     )
     refused.add_argument(
-        "--limit", type=_positive, default=50, metavar="N", help="how many rows at the most (50)"
+        "--limit", type=a_count, default=50, metavar="N", help="how many rows at the most (50)"
     )
-    past = _command(actions, "history", _data_history, "one series as it was known on a day")
+    past = add_command(actions, "history", _data_history, "one series as it was known on a day")
     past.add_argument("series", metavar="SERIES", help="name of a series")
     past.add_argument(
         "--known-at",
-        type=_day,
+        type=a_day,
         metavar="DATE",
         help="what was known at the end of this day, UTC (default: now)",
     )
 
-    mass = _command(
+    mass = add_command(
         actions, "mass-balance", _mass_balance, "a year of the world from mined ore to magnets"
     )
     mass.add_argument(
         "--year", type=int, metavar="YEAR", help="default: the newest with China's mine output"
     )
-    _as_of(mass)
+    add_as_of(mass)
 
-    alerts = commands.add_parser("alerts", help="incidents and their messages")
-    actions = alerts.add_subparsers(required=True, metavar="ACTION")
-    _as_of(_command(actions, "list", _alerts_list, "open incidents"))
-    show = _command(actions, "show", _alerts_show, "one incident, its message and its history")
-    show.add_argument("id", metavar="ID", help="id of an incident, or its first characters")
-    deliver = _command(actions, "deliver", _alerts_deliver, "send what waits in the outbox")
-    deliver.add_argument(
-        "--until-empty",
-        action="store_true",
-        help="wait (up to 15 minutes) for messages that may not be sent yet",
-    )
-    _as_of(deliver)
-    _command(actions, "redrive", _alerts_redrive, "put undeliverable (DEAD) messages back in line")
+    cli_alerts.register(commands)
 
-    backtest = _command(commands, "backtest", _backtest, "judge models on the past")
+    backtest = add_command(commands, "backtest", _backtest, "judge models on the past")
     backtest.add_argument(
         "--panel",
         type=Path,
@@ -208,15 +202,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="F",
         help="frequency of the panel (default: MS, month starts)",
     )
+    backtest.add_argument("--horizon", type=a_count, default=6, metavar="H", help="steps ahead (6)")
     backtest.add_argument(
-        "--horizon", type=_positive, default=6, metavar="H", help="steps ahead (6)"
-    )
-    backtest.add_argument(
-        "--step", type=_positive, default=3, metavar="S", help="periods between cutoffs (3)"
+        "--step", type=a_count, default=3, metavar="S", help="periods between cutoffs (3)"
     )
     backtest.add_argument(
         "--min-train",
-        type=_positive,
+        type=a_count,
         default=36,
         metavar="N",
         help="periods before the first cutoff (36)",
@@ -240,42 +232,24 @@ def parser() -> argparse.ArgumentParser:
         help="rise that --events asks for; 0.25 is 25 %% (0.25)",
     )
 
-    report = _command(commands, "report", _report, "write the outlook, one HTML page")
-    report.add_argument("--out", type=Path, metavar="FILE", help="where to write it")
-    _as_of(report)
+    cli_replay.register(commands)
 
-    _command(commands, "check", _check, "look whether settings, data, rules and services work")
+    report = add_command(commands, "report", _report, "write the outlook, one HTML page")
+    report.add_argument("--out", type=Path, metavar="FILE", help="where to write it")
+    add_as_of(report)
+
+    check = add_command(
+        commands,
+        "check",
+        _check,
+        "look whether settings, data, rules and services work, and what each rule would do",
+    )
+    add_as_of(check)
 
     database = commands.add_parser("db", help="the database")
     actions = database.add_subparsers(required=True, metavar="ACTION")
-    _command(actions, "upgrade", _db_upgrade, "bring the tables to this version's shape")
+    add_command(actions, "upgrade", _db_upgrade, "bring the tables to this version's shape")
     return top
-
-
-def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    command: Callable[[argparse.Namespace], int],
-    about: str,
-) -> argparse.ArgumentParser:
-    added = commands.add_parser(
-        name,
-        help=about,
-        description=about[0].upper() + about[1:] + ".",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    added.add_argument(
-        "--json", action="store_true", help="one JSON object on stdout, everything else on stderr"
-    )
-    added.set_defaults(command=command)
-    return added
-
-
-def _as_of(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--as-of", type=_day, metavar="DATE", help="as on this past day, with what was known then"
-    )
 
 
 def _live(command: argparse.ArgumentParser) -> None:
@@ -284,35 +258,20 @@ def _live(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        message = f"{text!r} is not a day; write it as 2025-06-21"
-        raise argparse.ArgumentTypeError(message) from None
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        message = f"{text!r} is not a whole number above 0"
-        raise argparse.ArgumentTypeError(message)
-    return int(text)
-
-
 # --- commands -----------------------------------------------------------------------
 
 
 def _run(options: argparse.Namespace) -> int:
     from flows.launcher import Request, launch
 
-    settings = _settings()
+    settings = read_settings()
     request = Request(as_of=options.as_of, live=options.live, once=options.once)
     # Built before anything starts: a rule file or a database that can't be used is told at once.
-    with _service(settings) as service:
+    with open_service(settings) as service:
         view = _RunView(service, as_json=options.json, as_of=options.as_of)
         if service.sender is None:
-            _note(WITHOUT_SLACK)
-        return launch(settings, request, say=_note, watch=view.watch, show=view.show)
+            note(WITHOUT_SLACK)
+        return launch(settings, request, say=note, watch=view.watch, show=view.show)
 
 
 WITHOUT_SLACK = (
@@ -354,19 +313,19 @@ class _RunView:
         if not outcome.is_completed:
             failed = [step.name for step in run.steps if step.error] if run else []
             why = f"{', '.join(failed)} failed" if failed else outcome.message or outcome.ui_url
-            _note(f"The run ended {outcome.state}: {why}")
+            note(f"The run ended {outcome.state}: {why}")
         if self._as_json:
-            _print_json(
+            print_json(
                 {
                     "as_of": (run.as_of if run else moment.known_at).date(),
                     "steps": [_step_object(step) for step in run.steps] if run else [],
-                    "incidents": [_incident_object(one) for one in incidents],
+                    "incidents": [incident_object(one) for one in incidents],
                     "report": str(page) if page.exists() else None,
                     "ui_url": outcome.ui_url,
                 }
             )
             return
-        _print_incidents(service, moment, incidents)
+        print_incidents(service, moment, incidents)
         print(f"Prefect UI: {outcome.ui_url}")
         if page.exists():
             print(f"Outlook:    {page}", flush=True)
@@ -375,10 +334,10 @@ class _RunView:
 def _ingest(options: argparse.Namespace) -> int:
     from flows import steps
 
-    with _service() as service:
+    with open_service() as service:
         moment = steps.moment(service, options.as_of, live=options.live)
         report = steps.ingest(service, moment, sources=options.sources)
-    _answer(
+    answer(
         options,
         {
             "as_of": moment.known_at.date(),
@@ -409,10 +368,10 @@ def _source_object(report: "SourceReport") -> dict[str, Any]:
 def _data_status(options: argparse.Namespace) -> int:
     from flows import steps
 
-    with _service() as service:
+    with open_service() as service:
         moment = steps.moment(service, options.as_of, live=False)
         status = steps.data_status(service, moment)
-    _answer(
+    answer(
         options,
         {
             "as_of": moment.known_at.date(),
@@ -428,7 +387,7 @@ def _data_status(options: argparse.Namespace) -> int:
 def _data_quarantine(options: argparse.Namespace) -> int:
     from flows import steps
 
-    with _service() as service:
+    with open_service() as service:
         if options.source:
             steps.chosen_sources(service, [options.source], live=True)
         found = service.observations.quarantined(options.source, limit=options.limit)
@@ -441,7 +400,7 @@ def _data_quarantine(options: argparse.Namespace) -> int:
     ]
     if total > len(found):
         lines.append(f"{total - len(found)} more{whose}: --limit {total}")
-    _answer(
+    answer(
         options,
         {"total": total, "rows": found},
         lines or [f"no row{whose} was turned away"],
@@ -452,11 +411,11 @@ def _data_quarantine(options: argparse.Namespace) -> int:
 def _data_history(options: argparse.Namespace) -> int:
     from flows import steps
 
-    with _service() as service:
+    with open_service() as service:
         moment = steps.moment(service, options.known_at, live=False)
         rows = steps.history_rows(service, options.series, moment)
         unit = service.catalog.series[options.series].unit
-    _answer(
+    answer(
         options,
         {
             "series": options.series,
@@ -482,12 +441,12 @@ def _data_history(options: argparse.Namespace) -> int:
 def _mass_balance(options: argparse.Namespace) -> int:
     from flows import steps
 
-    with _service() as service:
+    with open_service() as service:
         moment = steps.moment(service, options.as_of, live=False)
         found = steps.mass_balance(service, moment, options.year)
-    _answer(
+    answer(
         options,
-        {"as_of": moment.known_at.date(), **_plain(found)},
+        {"as_of": moment.known_at.date(), **plain(found)},
         [
             f"{found.year}, as known on {moment.known_at:%Y-%m-%d}, at the factors' central values",
             *(
@@ -503,14 +462,14 @@ def _mass_balance(options: argparse.Namespace) -> int:
 def _forecast(options: argparse.Namespace) -> int:
     from flows import steps
 
-    with _service() as service:
+    with open_service() as service:
         moment = steps.moment(service, options.as_of, live=False)
-        report = steps.forecast(service, moment, options.series, run_id=_new_run_id())
-    _answer(
+        report = steps.forecast(service, moment, options.series, run_id=new_run_id())
+    answer(
         options,
         {
             "as_of": moment.known_at.date(),
-            "forecasts": [_without(one, "paths", "history") for one in report.forecasts],
+            "forecasts": [without(one, "paths", "history") for one in report.forecasts],
             "refused": report.refused,
         },
         [line for one in report.forecasts for line in _forecast_lines(one)]
@@ -524,14 +483,14 @@ def _outlook(options: argparse.Namespace) -> int:
     from flows import steps
 
     asked = options.scenario
-    with _service() as service:
+    with open_service() as service:
         markets = [options.market] if options.market else []
         moment = steps.moment(service, options.as_of, live=False)
         report = steps.project(
             service,
             moment,
             markets,
-            run_id=_new_run_id(),
+            run_id=new_run_id(),
             # The base case as well: a scenario says little without it.
             scenarios=None if asked is None else ("base", asked),
             months=options.months,
@@ -541,14 +500,14 @@ def _outlook(options: argparse.Namespace) -> int:
     left_out = ["shortfall_t_paths", "demand_t_paths", *([] if options.trace else ["trace"])]
     chosen = shown if asked else report.projections
     keys = {(one.market, one.scenario) for one in chosen}
-    _answer(
+    answer(
         options,
         {
             "as_of": moment.known_at.date(),
-            "markets": [_without(one, *left_out) for one in chosen],
+            "markets": [without(one, *left_out) for one in chosen],
             "refused": report.refused,
             "changes": [
-                {"scenario": key[1], **_plain(change)}
+                {"scenario": key[1], **plain(change)}
                 for key, change in report.changes.items()
                 if key in keys
             ],
@@ -572,113 +531,18 @@ def _shown(report: "MarketReport", asked: str | None) -> "list[MarketProjection]
     return list(found.values())
 
 
-def _alerts_list(options: argparse.Namespace) -> int:
-    from flows import steps
-
-    with _service() as service:
-        moment = steps.moment(service, options.as_of, live=False)
-        incidents = service.ledger.open_incidents(moment.book)
-        if options.json:
-            found = [_incident_object(one) for one in incidents]
-            _print_json({"book": moment.book, "incidents": found})
-        else:
-            _print_incidents(service, moment, incidents)
-    return FINE
-
-
-def _alerts_show(options: argparse.Namespace) -> int:
-    with _service() as service:
-        incident = service.ledger.incident(options.id)
-        if incident is None:
-            message = (
-                f"there is no incident {options.id!r}; `lodestone alerts list` shows the open ones"
-            )
-            raise UsageError(message)
-        transitions = service.ledger.transitions(incident.id)
-    reason = transitions[-1].reason if transitions else None
-    history = [
-        f"{one.at:%Y-%m-%d %H:%M} UTC  {one.reason.lower().replace('_', ' ')}: "
-        f"{one.severity.name.lower()}, {one.state.lower()}"
-        for one in transitions
-    ]
-    _answer(
-        options,
-        {
-            "incident": incident.as_dict(),
-            "transitions": [
-                {
-                    "at": one.at,
-                    "reason": one.reason,
-                    "state_before": one.state_before,
-                    "state": one.state,
-                    "severity": one.severity.name.lower(),
-                    "headline": one.reading.headline,
-                }
-                for one in transitions
-            ],
-        },
-        [_as_text(incident, reason), "", *history],
-    )
-    return FINE
-
-
-def _alerts_deliver(options: argparse.Namespace) -> int:
-    from flows import steps
-
-    patience = UNTIL_EMPTY_SECONDS if options.until_empty else 0.0
-    with _service() as service:
-        moment = steps.moment(service, options.as_of, live=False)
-        report = steps.deliver(service, moment, patience_seconds=patience)
-        left = service.ledger.summary(moment.book, service.clock())
-    _answer(
-        options,
-        {
-            "sent": report.sent,
-            "pending": left.pending + left.sending,
-            "unknown": left.unknown,
-            "dead": left.dead,
-            "dead_charts": left.dead_charts,
-            "oldest_unsent_seconds": left.oldest_unsent_seconds,
-            "problems": left.problems,
-        },
-        [*report.lines(), *left.problems],
-    )
-    return UNDELIVERED if left.dead else FINE
-
-
-UNTIL_EMPTY_SECONDS = 900.0
-
-
-def _alerts_redrive(options: argparse.Namespace) -> int:
-    with _service() as service:
-        trial = service.settings.slack_channel
-        routes = service.ruleset.routes.values()
-        # To where the routes lead now: a wrong channel is mended in the rules, not in the outbox.
-        count = service.ledger.redrive(channels={r.name: trial or r.channel for r in routes})
-    _answer(
-        options,
-        {"redriven": count},
-        [
-            f"{count} back in line; `lodestone alerts deliver` sends them"
-            if count
-            else "none is DEAD"
-        ],
-    )
-    return FINE
-
-
 def _backtest(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from flows.engines import local_engine
     from forecasting.panel import panel_backtest, panel_events
 
-    settings = _settings()
+    settings = read_settings()
     if options.out and not options.out.resolve().parent.is_dir():
         message = f"{options.out}: there is no folder {options.out.parent} to write it to"
         raise UsageError(message)
     models = options.models.split(",") if options.models else settings.models
-    panel = _panel(options.panel)
+    panel = read_panel(options.panel)
     shape = {
         "freq": options.freq,
         "horizon": options.horizon,
@@ -713,7 +577,7 @@ def _backtest(options: argparse.Namespace) -> int:
         except OSError as error:
             message = f"{options.out}: can't be written ({error.strerror})"
             raise UsageError(message) from None
-    _answer(options, summary, [*_backtest_lines(summary), *told])
+    answer(options, summary, [*_backtest_lines(summary), *told])
     return FINE if summary["cutoffs"] else FAILED
 
 
@@ -739,45 +603,6 @@ def _rise(text: str) -> float:
         message = f"{text!r} is not a share above 0, such as 0.25 for 25 %"
         raise argparse.ArgumentTypeError(message)
     return value
-
-
-def _panel(path: Path | None) -> "pd.DataFrame":
-    """The panel of a file, or our own monthly prices as they are known now."""
-    import pandas as pd
-
-    if path is not None:
-        try:
-            return pd.read_csv(
-                path,
-                encoding="utf-8-sig",
-                dtype={"unique_id": "string", "ds": "string"},
-                # NA is a name and a word for a missing value; a trailing comma makes no index.
-                keep_default_na=False,
-                na_values={"unique_id": [""], "y": ["", "NA", "N/A", "NaN", "nan", "null"]},
-                index_col=False,
-                low_memory=False,
-            )
-        except OSError as error:
-            message = f"{path}: can't be read ({error.strerror})"
-            raise UsageError(message) from None
-        except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            message = f"{path}: not a CSV file in UTF-8 with the columns unique_id, ds, y: {error}"
-            raise UsageError(message) from None
-    from flows import steps
-
-    with _service() as service:
-        moment = steps.moment(service, None, live=False)
-        names = [
-            name
-            for name, entry in service.catalog.series.items()
-            if entry.forecast and entry.frequency == "month"
-        ]
-        found = [steps.observed(service, name, moment) for name in names]
-        if not any(one.points for one in found):
-            steps.ingest(service, moment)
-            found = [steps.observed(service, name, moment) for name in names]
-    rows = [(one.series, point.period, point.value) for one in found for point in one.points]
-    return pd.DataFrame(rows, columns=["unique_id", "ds", "y"])
 
 
 def _event_lines(events: "EventResult", rise: float) -> list[str]:
@@ -822,21 +647,26 @@ def _backtest_lines(summary: Mapping[str, Any]) -> list[str]:
 def _report(options: argparse.Namespace) -> int:
     from flows import steps
 
-    with _service() as service:
+    with open_service() as service:
         moment = steps.moment(service, options.as_of, live=False)
         path = steps.report(service, moment, options.out).path
-    _answer(options, {"as_of": moment.known_at.date(), "report": str(path)}, [str(path)])
+    answer(options, {"as_of": moment.known_at.date(), "report": str(path)}, [str(path)])
     return FINE
 
 
 def _check(options: argparse.Namespace) -> int:
     """Settings, reference files and rules are read to get this far; what is left is told line by line."""
+    from alerts.preview import Outcome, preview
     from flows import steps
+    from flows.desk import waiting_replays
+    from flows.known import situation
 
     checks: list[tuple[str, bool, str]] = []
-    settings = _settings()
-    with _service(settings) as service:
-        rules = len(service.ruleset.rules)
+    settings = read_settings()
+    with open_service(settings) as service:
+        moment = steps.moment(service, options.as_of, live=False)
+        rules = service.ruleset.rules
+        would = preview(rules, situation(service, moment))
         checks.append(("settings", True, f"home folder {settings.home.resolve()}"))
         checks.append(("database", True, service.database.place))
         checks.append(
@@ -851,12 +681,13 @@ def _check(options: argparse.Namespace) -> int:
         checks.append(
             ("sources", True, f"{', '.join(offline)}; with --live also {', '.join(online)}")
         )
-        checks.append(("rules", True, f"{rules} rules, {len(service.ruleset.routes)} routes"))
+        failing = [one.rule for one in would if one.outcome is Outcome.FAILS]
+        told = f"{len(rules)} rules, {len(service.ruleset.routes)} routes"
+        told += f"; failing: {', '.join(failing)}" if failing else ""
+        checks.append(("rules", not failing, told))
         left = service.ledger.summary(steps.LIVE_BOOK, service.clock())
-        every = service.ledger.summary(None, service.clock())
         waiting = f"{left.pending + left.sending + left.unknown} waiting, {left.dead} undeliverable"
-        replays = every.pending + every.unknown - left.pending - left.unknown
-        if replays > 0:
+        if replays := waiting_replays(service):
             waiting += f" (and {replays} of looks into the past: alerts deliver --as-of DATE)"
         checks.append(("outbox", not left.dead, "; ".join([waiting, *left.problems])))
         has_token = service.sender is not None
@@ -864,15 +695,21 @@ def _check(options: argparse.Namespace) -> int:
             ("slack", True, "a token is set; `lodestone run` posts" if has_token else WITHOUT_SLACK)
         )
     checks.append(_check_prefect(settings))
-    _answer(
+    answer(
         options,
         {
             "ok": all(passed for _, passed, _ in checks),
             "checks": [
                 {"name": name, "passed": passed, "note": note} for name, passed, note in checks
             ],
+            "rules": would,
         },
-        [f"{'ok ' if passed else 'BAD'}  {name:<10} {note}" for name, passed, note in checks],
+        [
+            *(f"{'ok ' if passed else 'BAD'}  {name:<10} {note}" for name, passed, note in checks),
+            "",
+            f"What each rule would do, as known on {moment.known_at:%Y-%m-%d %H:%M} UTC",
+            *(f"  {one.line}" for one in would),
+        ],
     )
     return FINE if all(passed for _, passed, _ in checks) else FAILED
 
@@ -895,86 +732,14 @@ def _check_prefect(settings: "Settings") -> tuple[str, bool, str]:
 def _db_upgrade(options: argparse.Namespace) -> int:
     from flows.storage.database import open_database
 
-    with open_database(_settings().resolved_database_url) as database:
+    with open_database(read_settings().resolved_database_url) as database:
         database.upgrade()
         place, revision = database.place, database.revision()
-    _answer(
-        options, {"database": place, "revision": revision}, [f"{place}: at revision {revision}"]
-    )
+    answer(options, {"database": place, "revision": revision}, [f"{place}: at revision {revision}"])
     return FINE
 
 
 # --- what they share ----------------------------------------------------------------
-
-
-def _settings() -> "Settings":
-    from flows.logs import configure
-    from flows.settings import load_settings
-
-    settings = load_settings()
-    configure(settings.log_level)
-    return settings
-
-
-def _build(settings: "Settings") -> "Service":
-    from flows.wiring import build
-
-    return build(settings)
-
-
-@contextlib.contextmanager
-def _service(settings: "Settings | None" = None) -> Iterator["Service"]:
-    service = _build(settings or _settings())
-    try:
-        yield service
-    finally:
-        service.close()
-
-
-def _new_run_id() -> str:
-    import uuid
-
-    return f"cli-{uuid.uuid4()}"
-
-
-def _note(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _answer(options: argparse.Namespace, content: Mapping[str, Any], lines: Iterable[str]) -> None:
-    if options.json:
-        _print_json(content)
-        return
-    for line in lines:
-        print(line)
-
-
-def _print_json(content: Mapping[str, Any]) -> None:
-    print(json.dumps(_plain(content), ensure_ascii=False, allow_nan=False), flush=True)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold: dates as ISO text, dataclasses as objects, enums by name; null for what isn't known."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {part.name: _plain(getattr(value, part.name)) for part in dataclasses.fields(value)}
-    if isinstance(value, enum.IntEnum):
-        return value.name.lower()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value.isoformat() if isinstance(value, date) else value
-
-
-def _without(value: Any, *names: str) -> dict[str, Any]:
-    """A dataclass as an object, without the parts that are too large to read."""
-    return {
-        part.name: _plain(getattr(value, part.name))
-        for part in dataclasses.fields(value)
-        if part.name not in names
-    }
 
 
 def _step_object(step: "StepRun") -> dict[str, Any]:
@@ -986,50 +751,6 @@ def _step_line(step: "StepRun") -> str:
     counts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in step.counts.items())
     outcome = f"FAILED: {step.error}" if step.error else counts
     return f"{step.name:<17} {step.seconds:6.1f} s   {outcome}"
-
-
-def _incident_object(incident: "Incident") -> dict[str, Any]:
-    return {
-        "id": incident.id,
-        "rule": incident.rule,
-        "type": incident.type,
-        "subject": incident.subject,
-        "severity": incident.severity.name.lower(),
-        "state": incident.state.value,
-        "since": incident.since.isoformat(),
-        "headline": incident.reading.headline,
-    }
-
-
-def _print_incidents(service: "Service", moment: "Moment", incidents: Sequence["Incident"]) -> None:
-    from flows import steps
-    from flows.sentences import silence_sentence
-
-    if not incidents:
-        print(f"\nNo open incident. {silence_sentence(steps.last_judged(service, moment))}")
-    for incident in sorted(incidents, key=lambda one: (-one.severity, one.since, one.id)):
-        print(f"\n{_as_text(incident)}\n    id {incident.id}")
-    lines = steps.unjudged(service, moment)
-    if lines:
-        print("\nNot judged, so silence on these means nothing:")
-    for line in lines:
-        print(f"  {line}")
-    print(flush=True)
-
-
-def _as_text(incident: "Incident", reason: "Reason | None" = None) -> str:
-    """The incident's message as a reader of the channel sees it."""
-    from alerts.lifecycle import Reason
-    from alerts.messages import root_message
-    from alerts.terminal import render_terminal
-
-    message = root_message(
-        incident,
-        reason or Reason.UNCHANGED,
-        known_at=incident.reading_at or incident.changed_at,
-        book=incident.book,
-    )
-    return render_terminal(message)
 
 
 def _forecast_lines(forecast: "SeriesForecast") -> list[str]:

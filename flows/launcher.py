@@ -476,7 +476,7 @@ def deploy(
 ) -> dict[str, UUID]:
     """Create or update every deployment on a server of our own; `flow/deployment` -> id.
 
-    Like `prefect deploy --all` for these entries (no build or trigger among them), but in one process: 9
+    Like `prefect deploy --all` for these entries (no build or trigger among them), but in one process: a dozen
     deployments take under a second instead of one start of Python and three requests each. Unlike it, no pull
     step is written: it would hold this checkout's path, and our own worker starts runs in our own folder.
     """

@@ -2,12 +2,14 @@
 
 import inspect
 import logging
+import re
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 from uuid import uuid4
 
@@ -27,11 +29,13 @@ from prefect.tasks import exponential_backoff
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
-from flows import artifacts, steps
+from flows import artifacts, desk, steps
 from flows.engines import Chunk, Engine, Result, on_one_thread
 from flows.errors import EngineError, LodestoneError, SourceError
+from flows.replay.days import replay_reference
 from flows.settings import Settings, load_settings
 from flows.wiring import build
+from flows.wiring import rules as read_rules
 from forecasting.charts import (
     balance_fan,
     demand_stack,
@@ -78,6 +82,27 @@ Patience = Annotated[
 ]
 
 
+FirstDay = Annotated[
+    date | None, Field(description="First day to live through. Empty: a year before the last day.")
+]
+LastDay = Annotated[
+    date | None, Field(description="Last day to live through, itself included. Empty: yesterday.")
+]
+ReplayedMarket = Annotated[
+    str, Field(description="Leave out rules on other markets than this one. Empty: all rules.")
+]
+RuleFile = Annotated[
+    str,
+    Field(
+        description="Path of a rule file on the machine of the worker, laid over the shipped rules "
+        "instead of yours. Empty: the rules that are configured."
+    ),
+]
+A_DAY = timedelta(days=1)
+REPLAYED = timedelta(days=364)
+"""What is replayed unless days are given: with its last day, a year."""
+
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -105,6 +130,12 @@ class StepsFailedError(LodestoneError):
 def _run_name() -> str:
     as_of = this_run.parameters.get("as_of")
     return f"{this_run.flow_name} as of {as_of}" if as_of else str(this_run.flow_name)
+
+
+def _replay_name() -> str:
+    given = this_run.parameters
+    days = " to ".join(str(given[name]) for name in ("first", "last") if given.get(name))
+    return f"{this_run.flow_name} of {days}" if days else str(this_run.flow_name)
 
 
 def _run_id() -> str:
@@ -329,11 +360,16 @@ class _Progress:
         self._key = key
         self._description = description
         self._artifact: Any = None
+        self._shown = -1
 
     def __call__(self, done: int, of: int) -> None:
         if of < steps.LONG_FROM or not _is_in_prefect():
             return
         percent = 100.0 * done / of
+        # Each update is a request: two thousand days of a replay need a hundred of them.
+        if int(percent) == self._shown:
+            return
+        self._shown = int(percent)
         if self._artifact is None:
             self._artifact = create_progress_artifact(
                 percent, key=self._key, description=self._description
@@ -438,8 +474,12 @@ def raise_alerts(as_of: AsOf = None) -> dict[str, int]:
             seconds = time.perf_counter() - started
             service.runs.step(run_id, steps.RAISE_STEP, seconds, report.counts)
             service.runs.finish(run_id, service.clock())
+        told = desk.told_where(service, report.incidents)
+        changed = desk.steps_of(service, report.decisions, moment)
     _say(report.lines())
-    _publish([artifacts.incidents_table(report.incidents)])
+    _publish(
+        [artifacts.alerts_page(report.incidents, told, changed, report.silences, report.unjudged)]
+    )
     return report.counts
 
 
@@ -464,6 +504,69 @@ def write_outlook(as_of: AsOf = None) -> dict[str, int]:
         report = steps.report(service, steps.moment(service, as_of, live=False))
     _say(report.lines())
     return report.counts
+
+
+# --- the past ---------------------------------------------------------------------
+
+
+@flow(name="replay", flow_run_name=_replay_name, timeout_seconds=14_400)
+@_explained
+def replay(
+    first: FirstDay = None, last: LastDay = None, market: ReplayedMarket = "", rules: RuleFile = ""
+) -> dict[str, int]:
+    """Live through past days with what was known then, and say how right each rule's alerts would have been.
+
+    Nothing is posted. Without a market and a rule file, how often each rule was right is kept, and its
+    messages say so from then on.
+    """
+    with _service() as service:
+        until = last or service.clock().date() - A_DAY
+        since = first or until - REPLAYED
+        folder = _replay_folder(service, since, until, market, rules)
+        result = replay_reference(
+            service,
+            first=since,
+            last=until,
+            ruleset=read_rules(service.settings, service.catalog, Path(rules))
+            if rules
+            else service.ruleset,
+            market=market or None,
+            out=folder,
+            told=_Progress("replay-progress", "Days that this replay has lived through."),
+        )
+        is_trial = bool(market or rules)
+        kept = 0 if is_trial else desk.keep_records(service, result, first=since, last=until)
+    picture = folder / "replay.png"
+    _publish(
+        [
+            artifacts.replay_page(
+                since,
+                until,
+                result.rules,
+                result.without_truth,
+                result.left_out,
+                result.timeline,
+                picture.read_bytes() if picture.exists() else None,
+                kept=kept,
+                folder=str(folder),
+            )
+        ]
+    )
+    return {
+        "days": (until - since).days + 1,
+        "rules": len(result.rules),
+        "transitions": len(result.timeline),
+        "records_kept": kept,
+    }
+
+
+def _replay_folder(
+    service: steps.Service, first: date, last: date, market: str, rules: str
+) -> Path:
+    """Where the files of a replay stay, in the home folder; another rule file has another folder."""
+    parts = [f"{first}-to-{last}", market, Path(rules).stem if rules else ""]
+    name = re.sub(r"[^\w.-]", "-", "-".join(filter(None, parts)))
+    return (service.settings.home / "replays" / name).resolve()
 
 
 # --- all of it --------------------------------------------------------------------

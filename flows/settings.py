@@ -4,6 +4,7 @@ import difflib
 import ipaddress
 import json
 import os
+import pwd
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -215,6 +216,18 @@ def load_settings(
         return Settings(**values)
     except ValidationError as error:
         raise SettingsError(_describe(error)) from None
+
+
+def login_name(environ: Mapping[str, str] | None = None) -> str:
+    """Who is logged in, for "by whom" where nobody says it; empty where the system has no name for them."""
+    environ = os.environ if environ is None else environ
+    named = environ.get("USER") or environ.get("LOGNAME") or ""
+    if named:
+        return named
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name  # a service or a container sets neither variable
+    except KeyError:
+        return ""
 
 
 def _pairs(variable: str, text: str) -> dict[str, str]:

@@ -611,9 +611,7 @@ def watch(service: Service, at: Moment, *, run_id: str) -> tuple[Decision, ...]:
             written_at=tell.written_at,
             desk=desk,
         )
-    return made + service.ledger.attend(
-        at.book, now=at.known_at, compose=tell.entries, desk=desk
-    )
+    return made + service.ledger.attend(at.book, now=at.known_at, compose=tell.entries, desk=desk)
 
 
 def _last_judged_at(service: Service, at: Moment) -> datetime | None:

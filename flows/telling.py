@@ -37,7 +37,9 @@ class Teller:
     links: tuple[tuple[str, str], ...] = ()
     changes: Mapping[str, str] = field(default_factory=dict)  # what moved each market, by its name
     records: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
-    channels: Mapping[str, str] = field(default_factory=dict)  # where incidents of gone rules were told
+    channels: Mapping[str, str] = field(
+        default_factory=dict
+    )  # where incidents of gone rules were told
 
     def entries(self, decision: Decision) -> Sequence[NewEntry]:
         """What a decision has to say. Called inside the transaction: it touches nothing."""
@@ -82,9 +84,7 @@ class Teller:
             reply = transition_reply(
                 incident, decision.reason, mention=mention if rises else "", **how
             )
-            told.append(
-                say(kind=EntryKind.REPLY, message=reply.as_dict(), not_before=quiet_until)
-            )
+            told.append(say(kind=EntryKind.REPLY, message=reply.as_dict(), not_before=quiet_until))
         if decision.calls:
             told += self._calls(incident, route, say, how)
         if decision.reason.brings_a_picture and (picture := self._picture(incident.reading)):
@@ -206,9 +206,25 @@ def desk_of(service: Service, seen: Situation | None = None) -> Desk:
     return Desk(
         channel_of=channel,
         call_after=call_after,
-        series_source={} if seen is None else seen.series_source,
+        stale_series=None if seen is None else _stale_series(seen),
         options=options_of(service),
     )
+
+
+def _stale_series(seen: Situation) -> dict[str, str]:
+    """Series whose newest figure is older than their publisher's limit, with the publisher.
+
+    A group is as old as the oldest of its series: the others may be judged all the same.
+    """
+    newest = {name: one.vintage for name, one in seen.forecasts.items()}
+    newest |= {name: one.points[-1].known_at for name, one in seen.observed.items() if one.points}
+    found = {}
+    for series, known_at in newest.items():
+        source = seen.series_source.get(series, "")
+        state = seen.sources.get(source)
+        if state is not None and (seen.known_at - known_at).days > state.limit_days:
+            found[series] = source
+    return found
 
 
 def options_of(service: Service) -> dict[str, RuleOptions]:

@@ -159,10 +159,9 @@ class Reading:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The reading that `as_dict` described; words that it no longer has are left out."""
-        known = {field.name for field in fields(cls)}
         return cls(
             **{
-                **{name: value for name, value in data.items() if name in known},
+                **{name: value for name, value in data.items() if name in _WORDS},
                 "severity": Severity[data["severity"]] if data["severity"] else None,
                 "facts": tuple(Fact(label, value) for label, value in data["facts"]),
                 "drivers": tuple(data["drivers"]),
@@ -179,6 +178,9 @@ class Reading:
                 "rests_on": tuple(data.get("rests_on", ())),
             }
         )
+
+
+_WORDS = frozenset(field.name for field in fields(Reading))
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ class Judging:
         self._desk = desk
         self._steps: dict[str, _Step] = {}  # by incident
         self._evaluations: list[dict[str, Any]] = []
+        self._texts: dict[int, tuple[Reading, str]] = {}  # by identity, with what keeps that alive
         self._standing = {one.id: one for one in self._open()}
         self._company = Company(desk, read_silences(connection, now), now, self._standing.values())
 
@@ -175,9 +176,13 @@ class Judging:
         """Incidents of the book that have not ended, and that no result and no failed rule speaks of."""
         spoken = set(judged)
         mine = (incident.c.book == self._book, incident.c.state.not_in(_ENDED))
-        rows = self._connection.execute(select(incident).where(*mine).order_by(incident.c.id))
-        found = (read_incident(row) for row in rows)
-        return [o for o in found if o.fingerprint not in spoken and o.rule not in failures]
+        columns = (incident.c.id, incident.c.fingerprint, incident.c.rule)
+        query = select(*columns).where(*mine).order_by(incident.c.id)
+        return [
+            self._standing.get(row.id) or self.incident(row.id)
+            for row in self._connection.execute(query).all()
+            if row.fingerprint not in spoken and row.rule not in failures
+        ]
 
     def attend(self) -> tuple[Decision, ...]:
         """Look after every open incident that nothing was said of here: snoozes, holds, calls."""
@@ -239,7 +244,7 @@ class Judging:
             fingerprint=result.fingerprint,
             input_id=_input_id(result),
             rule_version=result.rule_version,
-            payload=_result_text(result),
+            payload=self._result_text(result),
         )
 
     def _append(self, last: Row[Any] | None, decision: Decision, **values: object) -> None:
@@ -254,6 +259,14 @@ class Judging:
                 **values,
             }
         )
+
+    def _result_text(self, result: Reading | NotEvaluated) -> str:
+        """A result as JSON: made once, though it stands in an evaluation and in a step."""
+        if not isinstance(result, Reading):
+            return as_json({"rule": result.rule, "subject": result.subject, "why": result.why})
+        if id(result) not in self._texts:
+            self._texts[id(result)] = result, as_json(result.as_dict())
+        return self._texts[id(result)][1]
 
     # --- writing ----------------------------------------------------------------
 
@@ -337,7 +350,7 @@ class Judging:
                     "state": after.state.value,
                     "severity": int(after.severity),
                     "rule_version": after.rule_version,
-                    "payload": as_json(after.reading.as_dict()),
+                    "payload": self._result_text(after.reading),
                     "note": step.note or None,
                 }
             )
@@ -517,9 +530,3 @@ def _input_id(result: Reading | NotEvaluated) -> str:
     if isinstance(result, Reading):
         return result.input_id
     return _NOT_EVALUATED + hashlib.sha256(result.why.encode()).hexdigest()[:16]
-
-
-def _result_text(result: Reading | NotEvaluated) -> str:
-    if isinstance(result, Reading):
-        return as_json(result.as_dict())
-    return as_json({"rule": result.rule, "subject": result.subject, "why": result.why})

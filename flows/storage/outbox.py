@@ -1,11 +1,22 @@
 """Rows of the outbox: written with a decision, folded while unseen, settled, summed up for operators."""
 
 import json
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from alerts.incident import Incident
 from alerts.ledger import (
@@ -62,6 +73,8 @@ class Outgoing:
         self._written_at = written_at
         self._roots = _roots(connection, [one.id for one in known])
         self._rows: list[dict[str, Any]] = []
+        self._folded: list[dict[str, Any]] = []
+        self._replaced: defaultdict[str, list[str]] = defaultdict(list)  # incidents by kind
 
     def is_unseen(self, key: str) -> bool:
         """Whether the incident's root is there and not sent: it takes in everything that follows."""
@@ -92,33 +105,47 @@ class Outgoing:
                 self._insert(kind, entry, after, f"{after.id}:{kind.value}:{step}.{count}")
 
     def write(self) -> None:
-        """Everything that was added and not folded."""
+        """Everything that was added: folded into what waits, in the place of what waits, or behind it."""
+        if self._folded:
+            columns = ("message", "route", "channel")
+            self._connection.execute(
+                update(outbox)
+                .where(outbox.c.id == bindparam("key"))
+                .values({name: bindparam(f"new_{name}") for name in columns}),
+                self._folded,
+            )
+        for kind, incidents in self._replaced.items():
+            for at in range(0, len(incidents), 500):
+                self._connection.execute(
+                    delete(outbox).where(
+                        outbox.c.incident_id.in_(incidents[at : at + 500]),
+                        outbox.c.kind == kind,
+                        outbox.c.state.in_([OutboxState.PENDING.value, OutboxState.DEAD.value]),
+                    )
+                )
         if self._rows:
             self._connection.execute(insert(outbox), self._rows)
 
     def _fold(self, root: Row[Any], entry: NewEntry) -> None:
         message = told_at_once(json.loads(root.message), entry.message)
-        values: dict[str, Any] = {
-            "message": as_json(message),
-            "route": entry.route,
-            "channel": entry.channel,
-        }
+        self._folded.append(
+            {
+                "key": root.id,
+                "new_message": as_json(message),
+                "new_route": entry.route,
+                "new_channel": entry.channel,
+            }
+        )
         if root.state == OutboxState.DEAD.value and root.channel != entry.channel:
             # The route was mended: this is the re-drive that the operator would have to ask for.
-            values |= revived()
-        self._connection.execute(update(outbox).where(outbox.c.id == root.id).values(**values))
+            again = update(outbox).where(outbox.c.id == root.id).values(**revived())
+            self._connection.execute(again)
 
     def _replace(
         self, kind: EntryKind, entry: NewEntry, after: Incident, step: int, count: int
     ) -> None:
         """Only the newest counts: take the place of one that waits (or was given up), or wait too."""
-        self._connection.execute(
-            delete(outbox).where(
-                outbox.c.incident_id == after.id,
-                outbox.c.kind == kind.value,
-                outbox.c.state.in_([OutboxState.PENDING.value, OutboxState.DEAD.value]),
-            )
-        )
+        self._replaced[kind.value].append(after.id)
         self._insert(kind, entry, after, f"{after.id}:{kind.value}:{step}.{count}")
 
     def _insert(self, kind: EntryKind, entry: NewEntry, after: Incident, key: str) -> None:

@@ -77,9 +77,9 @@ def replay_picture(
     volume and MOST_ROWS rows are drawn; the foot says how many are not. Raises ValueError when nothing is
     given.
     """
-    heights = [(3.0, "prices")] if prices else []
-    heights += [(2.4, "volumes")] if volumes else []
-    heights += [(0.5 + 0.34 * min(len(rows), MOST_ROWS), "rows")] if rows else []
+    heights = [(3.6, "prices")] if prices else []
+    heights += [(2.0, "volumes")] if volumes else []
+    heights += [(0.7 + 0.4 * min(len(rows), MOST_ROWS), "rows")] if rows else []
     if not heights:
         message = "no prices, no volumes and no alerts: nothing to draw"
         raise ValueError(message)
@@ -166,12 +166,14 @@ def _draw_prices(axes: "Axes", lines: Sequence[ReplayLine], first: date, last: d
                 solid_capstyle="round",
             )
         newest = f"{number(shown[-1][1])} {line.unit}"
-        labels.append((values[-1], f"{line.title}\n{newest}", colour, False))
+        # Four names of two lines would be higher than the panel.
+        name = f"{line.title}\n{newest}" if len(lines) < MOST_LINES else line.title
+        labels.append((values[-1], name, colour, False))
         seen += values
     if not seen:
         return
     limits(axes, seen)
-    unit_above(axes, "Prices, first month shown = 100; beside: newest price")
+    unit_above(axes, "Prices, first month shown = 100")
     labels_at_right(axes, labels)
 
 
@@ -235,9 +237,11 @@ def _draw_rows(axes: "Axes", rows: Sequence[ReplayRow], first: date, last: date)
                 va="center",
             )
         )
-    # The longest name decides for all of them.
+    # The longest name decides for all of them, and the room between two rows.
     extents = [label.get_window_extent() for label in labels]
-    fits = min((0.995 * SIZE[0] * DPI - one.x0) / one.width for one in extents)
+    fits = min((0.98 * SIZE[0] * DPI - one.x0) / one.width for one in extents)
+    row_height = axes.get_window_extent().height / len(rows)
+    fits = min(fits, 0.9 * row_height / max(one.height for one in extents))
     for label in labels:
         label.set_fontsize(_ROW_FONT * min(1.0, fits))
     unit_above(axes, "Alerts: plain warning, hatched critical")

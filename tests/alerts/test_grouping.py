@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.grouping import STORM, Company, Desk, besides, leaders, rank
+from alerts.grouping import STORM, TOGETHER, Company, Desk, besides, leaders, rank
 from alerts.incident import Decision, Reason, State
 from alerts.rules import Severity
 from alerts.silences import Silence
@@ -13,7 +13,7 @@ from tests.builders import NOW, make_incident, make_reading
 
 INFO, WARNING, CRITICAL = Severity.INFO, Severity.WARNING, Severity.CRITICAL
 HOUR = timedelta(hours=1)
-DESK = Desk(series_source={"dy_oxide": "prices", "nd_oxide": "exchange"})
+DESK = Desk(stale_series={"dy_oxide": "prices", "nd_oxide": "exchange"})
 
 PRICE = make_reading(
     rule="dy-level", type="price_level", subject="dy_oxide", rests_on=("dy_oxide",)
@@ -22,7 +22,8 @@ DROP = make_reading(rule="drop", type="volume_drop", subject="exports", rests_on
 
 
 def standing(key: str, reading, severity: Severity = WARNING, **changes):
-    """An open incident that readers have been told of."""
+    """An open incident that readers have been told of just now."""
+    changes.setdefault("told_at", NOW)
     names = {"id": key, "rule": reading.rule, "type": reading.type, "subject": reading.subject}
     return make_incident(**names, reading=reading, severity=severity, **changes)
 
@@ -126,6 +127,28 @@ def test_a_shortfall_explains_a_drop_of_what_it_counts():
 )
 def test_a_drop_is_told_beside_a_shortfall_when(reading, market, desk):
     assert held_by(reading, market, desk=desk) == ""
+
+
+def test_a_shortfall_that_was_told_long_ago_does_not_explain_a_drop_that_is_new():
+    earlier = shortfall(told_at=NOW - TOGETHER)
+    assert held_by(DROP, earlier) == ""
+    assert held_by(DROP, replace(earlier, told_at=NOW - TOGETHER + HOUR)) == "short"
+
+
+def test_what_was_named_in_a_shortfall_from_the_beginning_stays_in_it():
+    earlier = shortfall(told_at=NOW - 30 * TOGETHER)
+    inside = standing("drop", DROP, told_state=None, held="told as part of", held_by="short")
+    assert held_by(DROP, earlier, before=inside) == "short"
+    assert held_by(DROP, earlier, before=replace(inside, told_state=State.FIRING)) == ""
+    assert held_by(DROP, earlier, before=replace(inside, held_by="another")) == ""
+
+
+def test_without_knowing_which_figures_are_old_what_is_held_for_them_stays_held():
+    blind = Desk(stale_series=None)
+    held = standing("level", PRICE, told_state=None, held="told as part of", held_by="stale")
+    assert held_by(PRICE, stale(), desk=blind, before=held) == "stale"
+    assert held_by(PRICE, stale(state=State.RESOLVED), desk=blind, before=held) == ""
+    assert held_by(PRICE, stale(), desk=blind) == ""
 
 
 def test_a_drop_that_eases_is_still_as_loud_as_it_was_told():

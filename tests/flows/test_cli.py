@@ -1,23 +1,21 @@
 """flows/cli.py: arguments, exit codes, one JSON object, and a start that imports nothing heavy."""
 
 import json
-import logging
 import math
-import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from alerts.errors import AlertsError, RuleFileError
-from flows import cli
+from alerts.rules import StaleSource
+from alerts.silences import MatcherError
+from flows import cli, console
 from flows.catalog import REFERENCE
 from flows.errors import (
     CatalogError,
@@ -27,34 +25,17 @@ from flows.errors import (
     SettingsError,
 )
 from forecasting.results import Score
+from tests.flows.cli_home import LendDatabase, answer, own_home
 
 HEAVY = ("prefect", "pandas", "numpy", "matplotlib", "sqlalchemy", "pydantic", "prophet", "httpx")
 
 
 @pytest.fixture(autouse=True)
 def _own_home(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    lend_service_database: Callable[[], AbstractContextManager[str]],
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lend_service_database: LendDatabase
 ) -> Iterator[None]:
-    for name in list(os.environ):
-        if name.startswith("LODESTONE_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("LODESTONE_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    with lend_service_database() as url:
-        monkeypatch.setenv("LODESTONE_DATABASE_URL", url)
+    with own_home(monkeypatch, tmp_path, lend_service_database):
         yield
-    # Commands send logs to the stderr of their test, which is closed by the next one.
-    logger = logging.getLogger("lodestone")
-    logger.handlers[:] = []
-    logger.propagate = True
-
-
-def answer(capsys: pytest.CaptureFixture[str]) -> Any:
-    printed = capsys.readouterr().out
-    assert printed.count("\n") == 1, "one object, one line"
-    return json.loads(printed)
 
 
 def test_help_imports_nothing_heavy_and_documents_the_exit_codes():
@@ -89,6 +70,7 @@ def test_help_imports_nothing_heavy_and_documents_the_exit_codes():
         "outlook",
         "alerts",
         "backtest",
+        "replay",
         "report",
         "check",
         "db",
@@ -102,6 +84,7 @@ def test_help_imports_nothing_heavy_and_documents_the_exit_codes():
         (SettingsError("s"), 2),
         (CatalogError("c"), 2),
         (RuleFileError("rules.toml", "rules.x", "p"), 2),
+        (MatcherError("m"), 2),
         (cli.UsageError("u"), 2),
         (PrefectUnreachableError("p"), 4),
         (DatabaseUnusableError("d"), 5),
@@ -275,7 +258,7 @@ def test_a_misspelt_name_ends_with_2_and_the_nearest_one(arguments, nearest, cap
 
 
 def test_what_is_not_known_is_null_in_json(capsys):
-    cli._print_json(
+    console.print_json(
         {"known": [1.5, math.nan, math.inf], "score": Score("theta", 0, 1.0, 1.0, 1, 1)}
     )
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
@@ -289,7 +272,7 @@ def test_what_is_not_known_is_null_in_json(capsys):
 @pytest.fixture(scope="module")
 def looked_at(
     tmp_path_factory: pytest.TempPathFactory,
-    lend_service_database: Callable[[], AbstractContextManager[str]],
+    lend_service_database: LendDatabase,
 ) -> Iterator[dict[str, str]]:
     """Variables of a service that knows the forecasts of March and June 2025."""
     home = tmp_path_factory.mktemp("looked-at")
@@ -362,7 +345,7 @@ def test_a_shorter_outlook_and_scenarios_laid_over_each_other_are_shown_and_not_
     (market,) = answer(capsys)["markets"]
     assert market["scenario"] == "quota-cut+demand-surge"
     assert len(market["months"]) == 7
-    with cli._service() as service:
+    with console.open_service() as service:
         at = datetime(2025, 6, 22, tzinfo=UTC)
         kept = [
             service.forecasts.latest_projection("us-ndfeb", name, at)
@@ -458,27 +441,6 @@ def test_a_rule_file_that_cannot_be_used_ends_a_run_before_anything_starts(
     assert not (tmp_path / "home" / "logs").exists()
 
 
-def test_alerts_of_an_empty_book_are_none(capsys):
-    assert cli.main(["alerts", "list", "--json"]) == 0
-    assert answer(capsys) == {"book": "live", "incidents": []}
-    assert cli.main(["alerts", "list"]) == 0
-    said = capsys.readouterr().out
-    assert "No open incident. No rule has been judged yet" in said
-
-
-def test_an_unknown_incident_is_refused(capsys):
-    assert cli.main(["alerts", "show", "nobody"]) == 2
-    assert "nobody" in capsys.readouterr().err
-
-
-def test_delivery_of_an_empty_outbox_is_fine(capsys):
-    assert cli.main(["alerts", "deliver", "--json"]) == 0
-    found = answer(capsys)
-    assert (found["sent"], found["pending"], found["dead"]) == (0, 0, 0)
-    assert cli.main(["alerts", "redrive", "--json"]) == 0
-    assert answer(capsys) == {"redriven": 0}
-
-
 def test_check_tells_a_busy_port(capsys, monkeypatch):
     import socket
 
@@ -490,6 +452,38 @@ def test_check_tells_a_busy_port(capsys, monkeypatch):
     found = answer(capsys)
     assert found["ok"] is False
     assert [one["name"] for one in found["checks"] if not one["passed"]] == ["prefect"]
+
+
+def test_check_says_what_each_rule_would_do_as_known_on_a_day(june, capsys):
+    # A service without figures would answer the same for every rule.
+    assert cli.main(["check", "--json", *june]) == 0
+    rules = {(one["rule"], one["subject"]): one for one in answer(capsys)["rules"]}
+    drop = rules["magnet-exports-drop", "cn_magnet_exports"]
+    assert (drop["outcome"], drop["severity"]) == ("opens", "critical")
+    assert drop["words"].startswith("would open a critical: China's exports of rare-earth magnets")
+    assert rules["source-is-stale", "trade"]["outcome"] == "quiet"
+    assert rules["model-degraded", "nd_oxide"]["outcome"] == "not_judged"
+    assert cli.main(["check", *june]) == 0
+    shown = capsys.readouterr().out
+    assert "What each rule would do, as known on 2025-06-21 23:59 UTC" in shown
+    assert "  magnet-exports-drop cn_magnet_exports: would open a critical: China's" in shown
+    assert "  model-degraded nd_oxide: can't judge: " in shown
+
+
+def test_a_rule_that_fails_fails_the_check_by_name_and_hides_no_other(capsys, monkeypatch):
+    def broken(*_: object) -> None:
+        message = "no figures today"
+        raise ZeroDivisionError(message)
+
+    monkeypatch.setattr(StaleSource, "evaluate", broken)
+    assert cli.main(["check", "--json"]) == 1
+    found = answer(capsys)
+    assert found["ok"] is False
+    (bad,) = [one for one in found["checks"] if not one["passed"]]
+    assert (bad["name"], bad["note"].split("; ")[-1]) == ("rules", "failing: source-is-stale")
+    fails = [one for one in found["rules"] if one["outcome"] == "fails"]
+    assert [one["words"] for one in fails] == ["fails: ZeroDivisionError: no figures today"]
+    assert len({one["rule"] for one in found["rules"]}) > 5
 
 
 def test_a_backtest_reads_anyones_panel_and_writes_every_forecast(tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 import base64
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,15 +12,21 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.states import Failed
 from prefect.utilities.callables import parameter_schema
 
+from alerts.incident import DataState, Reason, State
+from alerts.rules import Severity
+from alerts.scoring import Quality
+from alerts.silences import Silence
 from flows import artifacts, pipeline, steps
-from flows.errors import SourceError, UsageError
+from flows.errors import LodestoneError, SourceError, UsageError
 from flows.launcher import POOL, PULSE, read_deployments
+from flows.replay.result import ReplayResult, TimelineRow
 from flows.settings import Settings
+from flows.storage.ledger import Transition
 from flows.validation import RejectedRow
 from flows.wiring import build
 from forecasting.market.explain import waterfall
 from forecasting.results import Indicator, Score, SeriesForecast
-from tests.builders import make_projection
+from tests.builders import make_incident, make_projection, make_reading
 
 DEPLOYMENTS = read_deployments(Path(__file__).resolve().parents[2] / "prefect.yaml")
 DAY = date(2025, 6, 21)
@@ -40,7 +46,9 @@ ORDER = [
 
 
 def test_every_flow_has_a_deployment_of_its_name():
-    assert sorted(entry["name"] for entry in DEPLOYMENTS) == sorted([*ORDER, "backtest", "pulse"])
+    assert sorted(entry["name"] for entry in DEPLOYMENTS) == sorted(
+        [*ORDER, "backtest", "pulse", "replay"]
+    )
     names = [load_flow_from_entrypoint(entry["entrypoint"]).name for entry in DEPLOYMENTS]
     assert names == [entry["name"] for entry in DEPLOYMENTS]
     assert PULSE in {f"{name}/{name}" for name in names}
@@ -95,7 +103,9 @@ def test_the_fixed_hours_are_those_that_people_were_told():
     assert told["pulse"] == [("0 8 * * *", "Asia/Kolkata")]
     assert told["backtest"] == [("0 3 * * 0", "Asia/Kolkata")]
     assert told["deliver-alerts"] == [("*/5 * * * *", "Asia/Kolkata")]
-    assert {"forecast", "project-market", "raise-alerts", "write-outlook"}.isdisjoint(told)
+    assert {"forecast", "project-market", "raise-alerts", "write-outlook", "replay"}.isdisjoint(
+        told
+    )
 
 
 # --- the pulse ---------------------------------------------------------------------
@@ -400,8 +410,160 @@ def test_a_failing_source_is_told_beside_the_others():
     assert table[1]["age in days"] == "unknown"
 
 
+def make_step(**changes: Any) -> Transition:
+    values = {
+        "at": datetime(2025, 6, 21, tzinfo=UTC),
+        "reason": Reason.ESCALATED,
+        "state_before": "FIRING",
+        "state": State.FIRING,
+        "severity": Severity.CRITICAL,
+        "rule_version": "v1",
+        "reading": make_reading(headline="Exports | 1,238 t"),
+    }
+    return Transition(**values | changes)
+
+
 def test_no_open_incident_is_said_in_words():
-    assert artifacts.incidents_table([]).table == ({"headline": "No open incident."},)
+    page = artifacts.alerts_page([], {}, [], [], [])
+    assert page.key == "alerts"
+    assert "No open incident: no limit is crossed in what could be judged." in page.markdown
+    assert "None: every rule could judge all of its subjects." in page.markdown
+
+
+def test_the_page_of_alerts_tells_what_is_open_what_changed_and_what_is_silenced():
+    mild = make_incident(opened_at=datetime(2025, 1, 1, tzinfo=UTC), id="b" * 36)
+    grave = make_incident(
+        severity=Severity.CRITICAL,
+        reading=make_reading(headline="Exports | 1,238 t"),
+        acknowledged_by="Ravi",
+        acknowledged_at=datetime(2025, 6, 20, tzinfo=UTC),
+        data_state=DataState.STALE,
+        data_why="the newest month is Oct 2025",
+    )
+    silence = Silence(
+        "s-1",
+        (("market", "india-*"), ("severity", "warning")),
+        datetime(2025, 7, 1, 8, tzinfo=UTC),
+        "fair, *not* news",
+        "Asha",
+        datetime(2025, 6, 1, tzinfo=UTC),
+    )
+    page = artifacts.alerts_page(
+        [mild, grave],
+        {grave.id: "told in #magnet-supply"},
+        [(grave, make_step(note="by Ravi"))],
+        [silence],
+        ["a rule did not judge dy_oxide: no forecast"],
+    )
+    lines = page.markdown.splitlines()
+    assert [line for line in lines if line.startswith("- **")] == [
+        r"- **Critical: Exports \| 1,238 t**  ",
+        f"- **Warning: {mild.reading.headline}**  ",
+        "- **escalated** (by Ravi): firing, critical  ",
+    ]
+    below = lines[lines.index(r"- **Critical: Exports \| 1,238 t**  ") + 1]
+    assert below.strip().split("; ")[1:4] == [
+        "stale: the newest month is Oct 2025",
+        "taken on by Ravi",
+        r"told in \#magnet-supply",
+    ]
+    assert (
+        r"- `market=india-* severity=warning` until 1 Jul 2025, 08:00 UTC, by Asha: fair, \*not\* news"
+    ) in lines
+    assert r"- a rule did not judge dy\_oxide: no forecast" in lines
+
+
+def test_a_page_of_many_alerts_shows_the_worst_and_says_where_the_others_are():
+    many = [make_incident(id=f"{number:036d}") for number in range(artifacts.ROWS_SHOWN + 7)]
+    page = artifacts.alerts_page(many, {}, [], [], [])
+    assert page.markdown.count("- **Warning") == artifacts.ROWS_SHOWN
+    assert "7 more: `lodestone alerts list`" in page.markdown
+
+
+QUALITY = Quality(
+    events=4,
+    hits=3,
+    misses=1,
+    episodes=5,
+    hit_episodes=3,
+    late_episodes=1,
+    false_episodes=1,
+    precision=0.75,
+    precision_interval=(0.19, 0.99),
+    recall=0.75,
+    recall_interval=(0.19, 0.99),
+    median_lead_days=24.0,
+    false_per_month=0.03,
+    posts=11,
+)
+FIRED = TimelineRow(
+    datetime(2025, 6, 20, tzinfo=UTC), "i-1", "INACTIVE → FIRING", "OPENED", "Exports | 1,238 t"
+)
+
+
+def replay_page(**changes: Any) -> artifacts.Artifact:
+    values: dict[str, Any] = {
+        "first": date(2025, 1, 1),
+        "last": date(2025, 12, 31),
+        "rules": {"drop": QUALITY, "short": QUALITY},
+        "without_truth": {"short": "none is published"},
+        "left_out": {"bad": "known for real visits only"},
+        "timeline": (FIRED,),
+        "picture": b"png",
+        "kept": 1,
+        "folder": "/srv/replays/x",
+    }
+    return artifacts.replay_page(**values | changes)
+
+
+def test_a_replays_page_gives_counts_and_intervals_and_scores_no_rule_without_truth():
+    lines = replay_page().markdown.splitlines()
+    rows = [line for line in lines if line.startswith(("| drop", "| short"))]
+    assert rows == [
+        "| drop | 11 | 3, 4 | 75 % (19 to 99 %) | 3, 1, 1 | 75 % (19 to 99 %) | 24 | 0.03 |"
+    ]
+    assert "- short, posts: 11; not scored, none is published" in lines
+    assert "- bad: left out, known for real visits only" in lines
+    assert r"- 2025-06-20 **opened** (inactive → firing): Exports \| 1,238 t" in lines
+    assert "data:image/png;base64," in replay_page().markdown
+    assert "data:image/png;base64," not in replay_page(picture=None).markdown
+    assert "No rule's record was kept" in replay_page(kept=0).markdown
+
+
+def test_a_replay_as_a_flow_keeps_records_of_the_configured_rules_and_of_no_trial(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("LODESTONE_HOME", str(tmp_path))
+    asked: list[dict[str, Any]] = []
+
+    def replay_reference(_service: Any, **how: Any) -> ReplayResult:
+        asked.append(how)
+        return ReplayResult({"magnet-exports-drop": QUALITY}, (FIRED,))
+
+    seen: list[Any] = []
+    monkeypatch.setattr(pipeline, "replay_reference", replay_reference)
+    monkeypatch.setattr(pipeline, "_publish", lambda found: seen.extend(found))
+    first, last = date(2025, 1, 1), date(2025, 3, 31)
+    counts = pipeline.replay.fn(first=first, last=last)
+    assert counts == {"days": 90, "rules": 1, "transitions": 1, "records_kept": 1}
+    own = tmp_path / "strict.toml"
+    own.write_text("[rules.magnet-exports-drop]\nenabled = false\n")
+    trial = pipeline.replay.fn(first=first, last=last, market="india-ndfeb", rules=str(own))
+    assert trial["records_kept"] == 0
+    names = [{rule.name for rule in how["ruleset"].rules} for how in asked]
+    assert names[0] - names[1] == {"magnet-exports-drop"}
+    assert [how["market"] for how in asked] == [None, "india-ndfeb"]
+    assert asked[0]["out"] != asked[1]["out"]
+    pipeline.replay.fn()
+    assert (asked[2]["last"] - asked[2]["first"]).days == 364
+    assert asked[2]["last"] == datetime.now(UTC).date() - timedelta(days=1)
+    assert [page.key for page in seen] == ["replay"] * 3
+
+
+def test_a_rule_file_that_is_not_there_fails_a_replay_by_name(monkeypatch, tmp_path):
+    monkeypatch.setenv("LODESTONE_HOME", str(tmp_path))
+    with pytest.raises(LodestoneError, match=r"absent\.toml: can't be read"):
+        pipeline.replay.fn(first=DAY, last=DAY, rules=str(tmp_path / "absent.toml"))
 
 
 def refused(**changes: Any) -> RejectedRow:

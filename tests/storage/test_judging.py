@@ -21,7 +21,7 @@ from tests.builders import NOW, make_reading
 WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 OPTIONS = RuleOptions(cooldown=14 * DAY)
-DESK = Desk(series_source={"dy_oxide": "prices"})
+DESK = Desk(stale_series={"dy_oxide": "prices"})
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -140,6 +141,7 @@ class Life(RuleBasedStateMachine):
         self.present = set(SIGNALS)
         self.last: dict[str, object] = {}
         self.silences: list[Silence] = []
+        self.slept: set[str] = set()  # incidents that somebody snoozed
         self.tried = None  # the last judging, to be done again
 
     def teardown(self) -> None:
@@ -161,7 +163,7 @@ class Life(RuleBasedStateMachine):
         self.options = options
         self.desk = Desk(
             call_after=lambda reading, severity: CALL_AFTER,
-            series_source={"dy_oxide": "prices"},
+            stale_series={"dy_oxide": "prices"},
             options=dict.fromkeys(SIGNALS, options),
             storm=storm,
         )
@@ -314,8 +316,11 @@ class Life(RuleBasedStateMachine):
         found = self.ledger.open_incidents("live")
         if not found:
             return
+        key = found[which % len(found)].id
+        if note == "ben: known":
+            self.slept.add(key)
         self.workers[which % 2].act(
-            found[which % len(found)].id,
+            key,
             change,
             note=note,
             now=self.now,
@@ -405,7 +410,7 @@ class Life(RuleBasedStateMachine):
 
     def evaluations(self):
         done = evaluation.c
-        columns = (done.fingerprint, done.ordinal, done.input_id, done.rule_version)
+        columns = (done.fingerprint, done.ordinal, done.input_id, done.rule_version, done.reason)
         with self.databases[0].reading() as connection:
             query = select(*columns).order_by(done.fingerprint, done.ordinal)
             return [tuple(row) for row in connection.execute(query)]
@@ -476,6 +481,13 @@ class Life(RuleBasedStateMachine):
             assert [row[1] for row in found] == list(range(1, len(found) + 1))
             for earlier, later in itertools.pairwise(found):
                 assert earlier[2:] != later[2:]
+            # What came late was noted and not judged; what could not be judged was not judged either.
+            judged = [
+                (input_id, version)
+                for _, _, input_id, version, reason in found
+                if reason != Reason.KEPT_LAST and not input_id.startswith("not-evaluated:")
+            ]
+            assert all(earlier != later for earlier, later in itertools.pairwise(judged))
 
     @invariant()
     def posts_keep_to_their_budget(self):
@@ -493,13 +505,38 @@ class Life(RuleBasedStateMachine):
                 height = max(Severity[post["severity"]] for post in posts[:number])
                 is_higher = Severity[later["severity"]] > height
                 if was_open:
-                    assert is_higher or later["reason"] == Reason.WOKEN or later["post"] == "call"
+                    # Whatever was told when a snooze ended has the reason of that look.
+                    is_woken = later["incident"] in self.slept
+                    is_anew = later["reason"] == Reason.RENEWED
+                    assert is_higher or is_woken or is_anew or later["post"] == "call"
                 elif not self.went_back:
                     waited = datetime.fromisoformat(later["at"]) - datetime.fromisoformat(
                         earlier["at"]
                     )
                     is_due = waited >= self.options.cooldown or later["severity"] == "CRITICAL"
                     assert is_higher or is_due, "a mild return was posted within the cooldown"
+
+
+@pytest.mark.parametrize("is_sent", [True, False], ids=["sent each time", "sent at the end"])
+def test_ten_toggles_within_a_cooldown_are_one_message_and_at_most_one_line(
+    sqlite_template, is_sent
+):
+    life = Life(sqlite_template)
+    with life.closing:
+        life.begin(RuleOptions(cooldown=14 * DAY), storm=8)
+        for _ in range(10):
+            for level in ("warning", "quiet"):
+                life.one_answer("drop", level, None, 0)
+                life.time_passes(1)
+                if is_sent:
+                    life.everything_is_delivered()
+                life.posts_keep_to_their_budget()
+                life.what_is_told_is_true_or_it_says_why_not()
+        life.everything_is_delivered()
+        (incident,) = life.ledger.incidents("live")
+        assert (incident.state, incident.episode) == (State.RESOLVED, 10)
+        assert [post["post"] for post in life.channel.posts] == ["root", "reply"][: 1 + is_sent]
+        assert life.channel.texts[f"{incident.id}:root"]["episode"] == 10
 
 
 def test_whatever_happens_readers_see_the_truth_or_why_they_do_not(sqlite_template):

@@ -1,0 +1,160 @@
+"""Limits proposed for a wanted number of false alarms, or for what an alert costs against what it saves."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import numpy as np
+
+from alerts.rules import Severity
+from alerts.scoring import Episode, Quality, score_episodes
+from flows.replay.panel import Grid, default_shape
+from flows.replay.shapes import GRID, Shape, Track, first_posts, scored_limits
+from forecasting.panel import PanelError
+from forecasting.series import Floats
+
+_CHOICES: Floats = np.unique(np.round(GRID, 2))  # as a file states them
+_BANDS = (0.2, 0.5, 1.0)  # log odds between enter and exit
+LEARNT_SHARE = 2 / 3  # of the time from which limits are chosen; the rest is held out
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """An enter and an exit limit (chances, 0–1), and what they gave: where they were chosen, and after."""
+
+    enter: float
+    exit: float
+    cooldown_days: int
+    wish: str
+    split_on: date  # the first day that the choice did not see
+    in_sample: Quality
+    held_out: Quality
+    snippet: str  # for rules.toml
+
+    def lines(self) -> list[str]:
+        """As a reader sees it."""
+        return [
+            f"Wanted: {self.wish}",
+            f"Chosen on the time before {self.split_on}: {_told(self.in_sample)}",
+            f"Held out, from {self.split_on} on:     {_told(self.held_out)}",
+            "",
+            self.snippet,
+        ]
+
+
+def suggest(
+    grid: Grid,
+    *,
+    rise: float,
+    false_per_month: float | None = None,
+    cost_loss: float | None = None,
+) -> Suggestion:
+    """Limits chosen on the first two thirds of the time, and scored on the last third as well.
+
+    With `false_per_month` the lowest enter limit that gives no more false episodes a calendar month (all
+    series together); with `cost_loss` (the cost of acting on an alert over the loss that acting in time
+    prevents, 0–1) the one with the smallest expense: that ratio for each hit or false episode, 1 for each
+    missed event. Raises PanelError unless exactly one of the two is given, or when nothing can be chosen.
+    """
+    if (false_per_month is None) == (cost_loss is None):
+        message = "give either a number of false alarms a month or a cost/loss ratio"
+        raise PanelError(message)
+    judged = np.flatnonzero(~np.isnan(grid.chances).all(axis=0))
+    split = int(judged[0] + LEARNT_SHARE * (judged[-1] + 1 - judged[0]))
+    if split - judged[0] < 2 * grid.truth.horizon:
+        message = (
+            f"{judged.size} periods have a chance; limits are chosen on two thirds of them, "
+            f"which have to be at least two horizons ({2 * grid.truth.horizon} periods)"
+        )
+        raise PanelError(message)
+    usual = default_shape(grid, grid.truth.horizon * grid.days_per_period)
+    # A chance whose horizon ends after the split speaks of what is held out.
+    early = grid.between(int(judged[0]), split - grid.truth.horizon)
+    late = grid.between(split, int(judged[-1]) + 1)
+    best: tuple[float, Shape, int] | None = None
+    for band in _BANDS:
+        # The service renews nothing: what is proposed for it is judged as it would live there.
+        tried = Shape(band, usual.cooldown_days)
+        hits, false = scored_limits(tried, early.days, early.chances, early.truth, _CHOICES)
+        if false_per_month is not None:
+            allowed = false <= false_per_month * early.months
+            expense = np.where(allowed, -hits, np.inf)
+        else:
+            announcing = _announcing(early, tried)
+            expense = float(cost_loss or 0.0) * (false + announcing) + len(early.events) - hits
+        at = int(np.argmin(expense))
+        if np.isfinite(expense[at]) and (best is None or float(expense[at]) < best[0]):
+            best = (float(expense[at]), tried, at)
+    if best is None:
+        message = "no limit gives so few false alarms on this panel"
+        raise PanelError(message)
+    _, shape, at = best
+    wish = (
+        f"at most {false_per_month:g} false alarms a month, all series together"
+        if false_per_month is not None
+        else f"the smallest expense when an alert costs {cost_loss:g} of what it can save"
+    )
+    enter = float(_CHOICES[at])
+    leave = min(round(float(shape.exits(np.asarray([enter]))[0]), 2), round(enter - 0.01, 2))
+    cooldown = max(0, round(shape.cooldown_days))
+    return Suggestion(
+        enter=enter,
+        exit=leave,
+        cooldown_days=cooldown,
+        wish=wish,
+        split_on=grid.starts[split],
+        in_sample=quality_at(early, shape, enter),
+        held_out=quality_at(late, shape, enter),
+        snippet=(
+            "[rules.oxide-price-spike]\n"
+            f"rise = {rise:g}\n"
+            "since_months = 0     # as on this panel: counted from the newest price\n"
+            f"warning = {{ enter = {enter:.2f}, exit = {leave:.2f} }}\n"
+            f"cooldown_days = {cooldown}\n"
+        ),
+    )
+
+
+def quality_at(grid: Grid, shape: Shape, enter: float) -> Quality:
+    """What one fixed enter limit gives."""
+    enters = np.asarray([enter])
+    exits = shape.exits(enters)
+    track = Track(shape, len(grid.series), 1)
+    episodes = []
+    for at in range(len(grid.starts)):
+        seen = track.step(at, float(grid.days[at]), grid.chances[:, at], enters, exits)
+        now: datetime = grid.moment(at)
+        episodes += [
+            Episode(grid.series[row], now, now, None, Severity.WARNING)
+            for row in np.flatnonzero(seen[:, 0]).tolist()
+        ]
+    return score_episodes(
+        grid.events,
+        episodes,
+        horizon=grid.reach,
+        known_through=grid.ends[-1],
+        months=grid.months,
+        posts=int(track.posts.sum()),
+    )
+
+
+def _announcing(grid: Grid, shape: Shape) -> Floats:
+    """Episodes that announced an event, by limit."""
+    found = np.zeros(_CHOICES.size)
+    for at in range(0, _CHOICES.size, 16):
+        seen = first_posts(shape, grid.days, grid.chances, _CHOICES[at : at + 16])
+        found[at : at + 16] = (seen & grid.truth.is_before[:, :, None]).sum(axis=(0, 1))
+    return found
+
+
+def _told(quality: Quality) -> str:
+    def span(pair: tuple[float, float] | None) -> str:
+        return "" if pair is None else f" (95 %: {100 * pair[0]:.0f}–{100 * pair[1]:.0f} %)"
+
+    recall = "–" if quality.recall is None else f"{100 * quality.recall:.0f} %"
+    precision = "–" if quality.precision is None else f"{100 * quality.precision:.0f} %"
+    rate = "–" if quality.false_per_month is None else f"{quality.false_per_month:.2f}"
+    return (
+        f"{quality.hits} of {quality.events} events announced, {recall}{span(quality.recall_interval)}; "
+        f"{quality.false_episodes} false alarms, {rate} a month; "
+        f"precision {precision}{span(quality.precision_interval)}"
+    )

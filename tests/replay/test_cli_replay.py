@@ -1,0 +1,140 @@
+"""lodestone replay: one JSON object, files in a folder, and refusals that name what is wrong."""
+
+import json
+import os
+import stat
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flows import cli
+
+
+@pytest.fixture(autouse=True)
+def _own_home(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith("LODESTONE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("LODESTONE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def panel(tmp_path):
+    draw = np.random.default_rng(3)
+    days = pd.date_range("2005-01-01", periods=110, freq="MS").strftime("%Y-%m-%d")
+    tables = [
+        pd.DataFrame(
+            {
+                "unique_id": f"s{number}",
+                "ds": days,
+                "y": 100 * np.exp(np.cumsum(draw.standard_normal(110) * 0.08)),
+            }
+        )
+        for number in range(4)
+    ]
+    path = tmp_path / "panel.csv"
+    pd.concat(tables).to_csv(path, index=False)
+    return path
+
+
+def refused(capsys, *arguments):
+    try:
+        code = cli.main(["replay", *map(str, arguments)])
+    except SystemExit as end:  # argparse says it itself
+        code = end.code
+    told = capsys.readouterr()
+    assert code == 2, told.out
+    assert told.out == ""
+    return told.err
+
+
+def test_json_is_one_object_that_begins_with_rules_and_timeline(panel, capsys):
+    assert cli.main(["replay", "--panel", str(panel), "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    found = json.loads(lines[0])
+    assert list(found)[:2] == ["rules", "timeline"]
+    assert set(found["rules"]) == {"hysteresis", "single_limit", "random_walk"}
+    assert set(found["limits"]) == set(found["rules"])
+    assert found["series"] == 4
+
+
+def test_the_folder_gets_timeline_figures_and_a_picture_for_each_rule(panel, tmp_path, capsys):
+    out = tmp_path / "deep" / "out"
+    assert cli.main(["replay", "--panel", str(panel), "--out", str(out)]) == 0
+    assert "hysteresis" in capsys.readouterr().out
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "timeline.csv",
+        "quality.json",
+        "quality-hysteresis.png",
+        "quality-single_limit.png",
+        "quality-random_walk.png",
+    }
+    timeline = pd.read_csv(out / "timeline.csv")
+    assert list(timeline.columns[:2]) == ["at", "rule"]
+    assert len(timeline)
+    assert "timeline" not in json.loads((out / "quality.json").read_text())
+
+
+def test_a_placebo_is_the_same_for_the_same_seed_and_another_for_another(panel, capsys):
+    answers = []
+    for seed in ("1", "1", "2"):
+        assert cli.main(["replay", "--panel", str(panel), "--placebo", seed, "--json"]) == 0
+        answers.append(json.loads(capsys.readouterr().out)["rules"]["hysteresis"])
+    assert answers[0] == answers[1] != answers[2]
+
+
+def test_a_proposal_comes_as_toml_with_what_it_gave_on_held_out_time(panel, capsys):
+    assert cli.main(["replay", "--panel", str(panel), "--suggest", "--cost-loss", "0.2"]) == 0
+    told = capsys.readouterr().out
+    assert "warning = { enter = 0." in told
+    assert "Held out, from 20" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        pytest.param(["--rise", "0"], "'0' is not a number above 0", id="rise"),
+        pytest.param(["--horizon", "0"], "'0' is not a whole number above 0", id="horizon"),
+        pytest.param(["--freq", "hourly"], "unknown period 'hourly'; D, B, W", id="freq"),
+        pytest.param(
+            ["--from", "2010-01-01", "--to", "2009-01-01"],
+            "--from 2010-01-01 is after --to 2009-01-01",
+            id="from after to",
+        ),
+        pytest.param(["--market", "x"], "a panel has no markets", id="market"),
+        pytest.param(["--cost-loss", "0.2"], "add --suggest", id="wish without suggest"),
+        pytest.param(["--rules", "nowhere.toml"], "nowhere.toml: can't be read", id="rules"),
+        pytest.param(["--to", "2005-06-01"], "the longest has 6", id="nothing left"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(panel, capsys, arguments, named):
+    assert named in refused(capsys, "--panel", panel, *arguments)
+
+
+def test_a_panel_that_is_missing_or_lacks_a_column_is_refused(tmp_path, capsys):
+    assert "nope.csv: can't be read" in refused(capsys, "--panel", "nope.csv")
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_text("unique_id,date,y\na,2020-01-01,1\n", encoding="utf-8")
+    told = refused(capsys, "--panel", wrong)
+    assert "wrong.csv: the panel has no column ds" in told
+    assert "found: unique_id, date, y" in told
+
+
+def test_without_a_panel_both_days_are_needed(capsys):
+    assert "--from and --to are needed" in refused(capsys, "--from", "2025-01-01")
+
+
+def test_a_folder_that_can_not_be_written_is_refused_before_any_work(panel, tmp_path, capsys):
+    taken = tmp_path / "taken"
+    taken.write_text("", encoding="utf-8")
+    assert "--out needs a folder" in refused(capsys, "--panel", panel, "--out", taken)
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    if os.access(locked, os.W_OK):
+        pytest.skip("this user may write anywhere")
+    assert "can't be written to" in refused(capsys, "--panel", panel, "--out", locked)
