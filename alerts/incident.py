@@ -131,6 +131,10 @@ class Incident:
 
     def as_dict(self) -> dict[str, Any]:
         """A plain dictionary that JSON can hold; `from_dict` reverses it."""
+        return {**self.without_reading(), "reading": self.reading.as_dict()}
+
+    def without_reading(self) -> dict[str, Any]:
+        """The same without its reading, which is by far the largest part."""
         return {
             "id": self.id,
             "book": self.book,
@@ -151,7 +155,6 @@ class Incident:
             "true_runs": self.true_runs,
             "clear_runs": self.clear_runs,
             "lower_runs": self.lower_runs,
-            "reading": self.reading.as_dict(),
             "previous_value": self.previous_value,
             "previous_measured": self.previous_measured,
             "previous_at": _instant_text(self.previous_at),

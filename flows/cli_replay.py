@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.console import (
     FINE,
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from flows.settings import Settings
     from forecasting.series import History
 
+_OF_A_PANEL = ("freq", "rise", "horizon", "placebo")
+_FREQ, _RISE, _HORIZON = "MS", 0.25, 6
+_FALSE_PER_MONTH = 1.0  # of all series together, unless something else is wished for
 _TIMELINE = ("at", "rule", "subject", "incident", "transition", "reason", "headline")
 
 
@@ -56,19 +59,17 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     command.add_argument(
         "--freq",
-        default="MS",
         metavar="F",
         help="frequency of the panel (default: MS, month starts)",
     )
     command.add_argument(
         "--rise",
         type=_share,
-        default=0.25,
         metavar="R",
-        help="the rise that is an event; 0.25 is 25 %% (0.25)",
+        help="with a panel: the rise that is an event; 0.25 is 25 %% (0.25)",
     )
     command.add_argument(
-        "--horizon", type=a_count, default=6, metavar="H", help="periods of the panel ahead (6)"
+        "--horizon", type=a_count, metavar="H", help="periods of the panel ahead (6)"
     )
     command.add_argument(
         "--out",
@@ -79,7 +80,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     command.add_argument(
         "--suggest",
         action="store_true",
-        help="propose limits, chosen on the first two thirds of the panel and tried on the rest",
+        help="propose limits, chosen on the first two thirds of the time and tried on the rest: for the "
+        "panel, or without one for your price_spike rules from the monthly prices kept here",
     )
     wish = command.add_mutually_exclusive_group()
     wish.add_argument(
@@ -108,7 +110,9 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     if options.out is not None:
         _require_folder(options.out)
-    return _panel(options, settings) if options.panel else _reference(options, settings)
+    if options.panel:
+        return _panel(options, settings)
+    return _suggest_own(options, settings) if options.suggest else _reference(options, settings)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -116,13 +120,18 @@ def _check(options: argparse.Namespace) -> None:
         message = f"--from {options.first} is after --to {options.last}: give the earlier day first"
         raise UsageError(message)
     if not options.panel:
-        if not (options.first and options.last):
-            message = "--from and --to are needed, as in: lodestone replay --from 2025-01-01 --to 2025-12-31"
-            raise UsageError(message)
-        for name in ("suggest", "placebo"):
-            if getattr(options, name) not in (None, False):
+        for name in _OF_A_PANEL:
+            if getattr(options, name) is not None:
                 message = f"--{name} needs --panel CSV"
                 raise UsageError(message)
+        if options.suggest and options.market:
+            message = (
+                "--suggest is for price_spike rules, which are on no market: leave --market out"
+            )
+            raise UsageError(message)
+        if not options.suggest and not (options.first and options.last):
+            message = "--from and --to are needed, as in: lodestone replay --from 2025-01-01 --to 2025-12-31"
+            raise UsageError(message)
     elif options.market:
         message = "--market chooses rules of the reference data; a panel has no markets"
         raise UsageError(message)
@@ -154,10 +163,11 @@ def _panel(options: argparse.Namespace, settings: "Settings") -> int:
     from forecasting.panel import PanelError
 
     rules = _price_rules(options.rules, settings) if options.rules else ()
+    freq = options.freq or _FREQ
     asked = Asked(
-        freq=options.freq,
-        rise=options.rise,
-        horizon=options.horizon,
+        freq=freq,
+        rise=options.rise or _RISE,
+        horizon=options.horizon or _HORIZON,
         seed=settings.seed,
         first=options.first,
         last=options.last,
@@ -166,7 +176,7 @@ def _panel(options: argparse.Namespace, settings: "Settings") -> int:
     )
     frame = read_panel(options.panel)
     try:
-        histories, left_out = panel_histories(frame, options.freq)
+        histories, left_out = panel_histories(frame, freq)
         if options.suggest:
             return _suggest(options, asked, histories)
         with _bar("chance") as told:
@@ -221,25 +231,81 @@ def _own_rules(path: Path, settings: "Settings") -> "Ruleset":
 def _suggest(options: argparse.Namespace, asked: "Asked", histories: "list[History]") -> int:
     from flows.replay.suggest import suggest
 
-    wanted: float | None = options.false_per_month
-    grid = _grid_of(histories, asked)
-    found = suggest(
-        grid,
-        rise=options.rise,
-        false_per_month=1.0 if options.cost_loss is None and wanted is None else wanted,
-        cost_loss=options.cost_loss,
+    found = suggest(_grid_of(histories, asked), **_wish(options))
+    # Whose rule it becomes is not known here, nor how many months a period of the panel has.
+    snippet = found.snippet(
+        "NAME", f"rise = {asked.rise:g}", f"# horizon_months = {asked.horizon} periods of the panel"
     )
-    content = {
-        "enter": found.enter,
-        "exit": found.exit,
-        "cooldown_days": found.cooldown_days,
-        "wish": found.wish,
-        "split_on": found.split_on.isoformat(),
-        "in_sample": found.in_sample.as_dict(),
-        "held_out": found.held_out.as_dict(),
-        "toml": found.snippet,
-    }
-    answer(options, content, found.lines())
+    lines = [*found.lines(), "", "For a rule of yours in rules.toml, under its name:", "", snippet]
+    answer(options, {**found.as_dict(), "toml": snippet}, lines)
+    return FINE
+
+
+def _wish(options: argparse.Namespace) -> "dict[str, float]":
+    if options.cost_loss is not None:
+        return {"cost_loss": options.cost_loss}
+    wanted: float | None = options.false_per_month
+    return {"false_per_month": _FALSE_PER_MONTH if wanted is None else wanted}
+
+
+def _suggest_own(options: argparse.Namespace, settings: "Settings") -> int:
+    """Limits for the configured price_spike rules, from the monthly prices in the database."""
+    from alerts.rules.prices import PriceSpike
+    from flows.replay.panel import Asked, read_grid
+    from flows.replay.suggest import suggest, suggest_for
+    from flows.replay.tables import own_histories
+    from flows.service import moment
+    from flows.wiring import rules as read_rules
+    from forecasting.panel import PanelError
+
+    with open_service(settings) as service:
+        ruleset = (
+            read_rules(settings, service.catalog, options.rules)
+            if options.rules
+            else service.ruleset
+        )
+        histories, left_out = own_histories(service, moment(service, None, live=False))
+    spikes = [rule for rule in ruleset.rules if isinstance(rule, PriceSpike)]
+    chosen = [rule for rule in spikes if rule.quantile is None]
+    if not chosen:
+        message = (
+            "no rule of type price_spike with limits on a chance is switched on: nothing to propose"
+        )
+        raise UsageError(message)
+    if not histories:
+        why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        message = f"no monthly price to learn from ({why}); `lodestone ingest` brings prices"
+        raise UsageError(message)
+    content: dict[str, Any] = {}
+    lines: list[str] = []
+    refused: dict[str, str] = {}
+    for rule in chosen:
+        asked = Asked(
+            freq=_FREQ,
+            rise=rule.rise,
+            horizon=rule.horizon_months,
+            seed=settings.seed,
+            first=options.first,
+            last=options.last,
+        )
+        try:
+            # All monthly prices teach the chance; only those that the rule watches are counted.
+            whole = read_grid(histories, asked)
+            grid = whole.only(rule.series)
+            left_out |= {name: why for name, why in whole.left_out.items() if name in rule.series}
+            found = suggest(grid, **_wish(options))
+        except PanelError as error:
+            refused[rule.name] = str(error)
+            continue
+        snippet = suggest_for(rule, found)
+        content[rule.name] = {**found.as_dict(), "series": grid.series, "toml": snippet}
+        lines += [f"{rule.name}: {', '.join(grid.series)}", *found.lines(), "", snippet]
+    if not content:
+        why = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+        message = f"nothing can be learnt from the monthly prices kept here ({why})"
+        raise UsageError(message)
+    lines += [f"left out: {name}: {reason}" for name, reason in (left_out | refused).items()]
+    answer(options, {"rules": content, "left_out": left_out | refused}, lines)
     return FINE
 
 
@@ -324,6 +390,10 @@ def _lines(result: "ReplayResult") -> list[str]:
             f"{result.extra['series']} series, {result.extra['months']} months, "
             f"{result.extra['chances']} chances; false alarms a month are of all series together"
         )
+        within = ", ".join(
+            f"{name} {_figure(value, 3)}" for name, value in result.extra["auc_by_series"].items()
+        )
+        lines.append(f"AUC within one series (0.5: no idea of when): {within}")
     lines += [f"{name}: {why}" for name, why in result.without_truth.items()]
     lines += [f"left out: {name}: {why}" for name, why in result.left_out.items()]
     return lines

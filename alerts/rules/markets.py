@@ -1,6 +1,7 @@
 """Rules on markets: how much demand stays unmet, how concentrated supply is, how long stocks last."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -79,22 +80,37 @@ class Shortfall:
 
     def evaluate(self, situation: Situation) -> tuple[Reading | NotEvaluated, ...]:
         """One reading a market; a market without a projection says so."""
-        return tuple(self._evaluate(subject, situation) for subject in self.market)
+        wanted = set(self.market)
+        by_market: dict[str, list[MarketProjection]] = {name: [] for name in self.market}
+        for (market, _), projection in situation.projections.items():
+            if market in wanted:
+                by_market[market].append(projection)
+        return tuple(
+            self._evaluate(subject, situation, by_market[subject]) for subject in self.market
+        )
 
     def fingerprint(self, subject: str) -> str:
         return short_hash(
             self.name, f"{subject}/{self.scenario}", self.horizon_months, "above", "shortfall share"
         )
 
-    def _evaluate(self, subject: str, situation: Situation) -> Reading | NotEvaluated:
+    def _evaluate(
+        self, subject: str, situation: Situation, every: Sequence[MarketProjection]
+    ) -> Reading | NotEvaluated:
+        """The answer on a market; `every` are its projections, under all scenarios."""
         projection = _projection_of(self, subject, situation)
         if isinstance(projection, str):
             return unjudged(self, subject, projection)
         if self.horizon_months > len(projection.months):
             return unjudged(self, subject, _too_short(projection, self.horizon_months))
-        return self._read(projection, situation)
+        return self._read(projection, situation, every)
 
-    def _read(self, projection: MarketProjection, situation: Situation) -> Reading:
+    def _read(
+        self,
+        projection: MarketProjection,
+        situation: Situation,
+        every: Sequence[MarketProjection],
+    ) -> Reading:
         shares = projection.shortfall_shares(self.horizon_months)
         low, middle, high = (quantile(shares, level) for level in (0.1, 0.5, 0.9))
         value, level = quantile(shares, self.quantile), self.quantile
@@ -144,7 +160,7 @@ class Shortfall:
             )
         if not is_base:
             facts.append(Fact("Scenario", projection.scenario_title))
-        facts += self._scenario_facts(projection, value, level, situation)
+        facts += self._scenario_facts(projection, value, level, every)
         return Reading(
             rule=self.name,
             rule_version=self.version,
@@ -180,12 +196,17 @@ class Shortfall:
         )
 
     def _scenario_facts(
-        self, projection: MarketProjection, value: float, level: float, situation: Situation
+        self,
+        projection: MarketProjection,
+        value: float,
+        level: float,
+        every: Sequence[MarketProjection],
     ) -> list[Fact]:
         """What the same quantile is under other scenarios: the base case, then what differs most."""
         others = []
-        for (market, scenario), other in situation.projections.items():
-            if market != projection.market or scenario == self.scenario:
+        for other in every:
+            scenario = other.scenario
+            if scenario == self.scenario:
                 continue
             # Figures of another day, or over other months, would differ for that reason too.
             if other.months[0].month != projection.months[0].month:

@@ -1,19 +1,30 @@
 """Limits proposed for a wanted number of false alarms, or for what an alert costs against what it saves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
+from typing import Any
 
 import numpy as np
 
 from alerts.rules import Severity
+from alerts.rules.prices import PriceSpike
 from alerts.scoring import Episode, Quality, score_episodes
-from flows.replay.panel import Grid, default_shape
-from flows.replay.shapes import GRID, Shape, Track, first_posts, scored_limits
+from flows.replay.panel import BAND, Grid, default_shape
+from flows.replay.shapes import (
+    GRID,
+    Shape,
+    Track,
+    first_posts,
+    log_odds,
+    logistic,
+    scored_limits,
+)
 from forecasting.panel import PanelError
 from forecasting.series import Floats
 
 _CHOICES: Floats = np.unique(np.round(GRID, 2))  # as a file states them
 _BANDS = (0.2, 0.5, 1.0)  # log odds between enter and exit
+FEW_EVENTS = 10  # with fewer the interval of a recall spans half of all there is
 LEARNT_SHARE = 2 / 3  # of the time from which limits are chosen; the rest is held out
 
 
@@ -28,23 +39,51 @@ class Suggestion:
     split_on: date  # the first day that the choice did not see
     in_sample: Quality
     held_out: Quality
-    snippet: str  # for rules.toml
+
+    def snippet(self, rule: str, *settings: str, since_months: int = 0) -> str:
+        """The limits as a piece of rules.toml under a rule's name; `settings` are lines that go before them.
+
+        `since_months` is what the rule had: the chance that was tried counts from the newest price.
+        """
+        was = f", not {since_months} months before" if since_months else ""
+        lines = [
+            f"[rules.{rule}]",
+            *settings,
+            f"since_months = 0  # counted from the newest price{was}",
+            f"warning = {{ enter = {self.enter:.2f}, exit = {self.exit:.2f} }}",
+            f"cooldown_days = {self.cooldown_days}",
+        ]
+        return "\n".join(lines) + "\n"
 
     def lines(self) -> list[str]:
         """As a reader sees it."""
-        return [
+        lines = [
             f"Wanted: {self.wish}",
             f"Chosen on the time before {self.split_on}: {_told(self.in_sample)}",
             f"Held out, from {self.split_on} on:     {_told(self.held_out)}",
-            "",
-            self.snippet,
         ]
+        if self.in_sample.events < FEW_EVENTS:
+            lines.append(
+                f"Fewer than {FEW_EVENTS} events to choose by: another year of prices may well give other limits."
+            )
+        return lines
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON shows it."""
+        return {
+            "enter": self.enter,
+            "exit": self.exit,
+            "cooldown_days": self.cooldown_days,
+            "wish": self.wish,
+            "split_on": self.split_on.isoformat(),
+            "in_sample": self.in_sample.as_dict(),
+            "held_out": self.held_out.as_dict(),
+        }
 
 
 def suggest(
     grid: Grid,
     *,
-    rise: float,
     false_per_month: float | None = None,
     cost_loss: float | None = None,
 ) -> Suggestion:
@@ -59,6 +98,9 @@ def suggest(
         message = "give either a number of false alarms a month or a cost/loss ratio"
         raise PanelError(message)
     judged = np.flatnonzero(~np.isnan(grid.chances).all(axis=0))
+    if not judged.size:
+        message = "no period has a chance, so there is nothing to learn from"
+        raise PanelError(message)
     split = int(judged[0] + LEARNT_SHARE * (judged[-1] + 1 - judged[0]))
     if split - judged[0] < 2 * grid.truth.horizon:
         message = (
@@ -72,8 +114,7 @@ def suggest(
     late = grid.between(split, int(judged[-1]) + 1)
     best: tuple[float, Shape, int] | None = None
     for band in _BANDS:
-        # The service renews nothing: what is proposed for it is judged as it would live there.
-        tried = Shape(band, usual.cooldown_days)
+        tried = replace(usual, band=band)
         hits, false = scored_limits(tried, early.days, early.chances, early.truth, _CHOICES)
         if false_per_month is not None:
             allowed = false <= false_per_month * early.months
@@ -104,14 +145,32 @@ def suggest(
         split_on=grid.starts[split],
         in_sample=quality_at(early, shape, enter),
         held_out=quality_at(late, shape, enter),
-        snippet=(
-            "[rules.oxide-price-spike]\n"
-            f"rise = {rise:g}\n"
-            "since_months = 0     # as on this panel: counted from the newest price\n"
-            f"warning = {{ enter = {enter:.2f}, exit = {leave:.2f} }}\n"
-            f"cooldown_days = {cooldown}\n"
-        ),
     )
+
+
+def suggest_for(rule: PriceSpike, found: Suggestion) -> str:
+    """The proposal as a piece of rules.toml for this rule, which keeps everything that is not named in it."""
+    settings = [f"rise = {rule.rise:g}", f"horizon_months = {rule.horizon_months}"]
+    options = rule.options
+    # What was tried opens at the first crossing and ends at the first clear reading.
+    if options.for_evaluations > 1:
+        settings.append("for_evaluations = 1")
+    if options.out_of > 1:
+        settings.append("out_of = 1")
+    if options.clear_evaluations > 1:
+        settings.append("clear_evaluations = 1")
+    text = found.snippet(rule.name, *settings, since_months=rule.since_months)
+    tried = log_odds(np.asarray([found.enter, found.exit]))
+    for limit in rule.limits:
+        above = int(limit.severity) - int(Severity.WARNING)
+        # A file whose severities begin in another order is refused.
+        if above * (limit.enter - found.enter) < 0 or (above and limit.enter == found.enter):
+            enter, leave = logistic(tried + BAND * above).tolist()
+            text += (
+                f"{limit.severity.name.lower()} = {{ enter = {enter:.2f}, exit = {leave:.2f} }}"
+                f"  # not tried: it has to lie {'above' if above > 0 else 'below'} the warning\n"
+            )
+    return text
 
 
 def quality_at(grid: Grid, shape: Shape, enter: float) -> Quality:

@@ -1,12 +1,14 @@
-"""A long table unique_id, ds, y as the series of a replay."""
+"""The series of a replay on a panel: a long table unique_id, ds, y, or the monthly prices that are kept here."""
 
 from typing import TYPE_CHECKING
 
 from forecasting.panel import PanelError, panel_history
-from forecasting.series import CannotForecastError, History
+from forecasting.series import CannotForecastError, History, prepare
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from flows.service import Moment, Service
 
 
 def panel_histories(frame: "pd.DataFrame", freq: str) -> tuple[list[History], dict[str, str]]:
@@ -31,4 +33,27 @@ def panel_histories(frame: "pd.DataFrame", freq: str) -> tuple[list[History], di
     nameless = int(frame["unique_id"].isna().sum())
     if nameless:
         left_out["(no unique_id)"] = f"{nameless} rows don't say which series they belong to"
+    return histories, left_out
+
+
+def own_histories(service: "Service", at: "Moment") -> tuple[list[History], dict[str, str]]:
+    """The monthly prices that are forecast, as known at the moment, and why others can't be read.
+
+    They are the ones whose chances the service states too (`flows.known.situation`).
+    """
+    from flows.known import observed
+
+    histories, left_out = [], {}
+    for name in service.catalog.forecast_series:
+        if service.catalog.series[name].kind != "price":
+            continue
+        try:
+            history = prepare(observed(service, name, at))
+        except CannotForecastError as error:
+            left_out[name] = error.reason
+            continue
+        if history.frequency == "month":
+            histories.append(history)
+        else:
+            left_out[name] = f"a price by {history.frequency}: only months can be learnt from"
     return histories, left_out

@@ -268,6 +268,10 @@ class Judging:
             self._texts[id(result)] = result, as_json(result.as_dict())
         return self._texts[id(result)][1]
 
+    def _incident_text(self, one: Incident) -> str:
+        """Its payload, with the text of its reading that the evaluation has already."""
+        return f'{as_json(one.without_reading())[:-1]},"reading":{self._result_text(one.reading)}}}'
+
     # --- writing ----------------------------------------------------------------
 
     def write(self) -> None:
@@ -316,7 +320,7 @@ class Judging:
                 "state": after.state.value,
                 "opened_at": after.opened_at,
                 "changed_at": after.changed_at,
-                "payload": as_json(after.as_dict()),
+                "payload": self._incident_text(after),
             }
             if step.ordinal is None:
                 changed.append({"key": after.id, **values})

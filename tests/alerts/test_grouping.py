@@ -151,11 +151,10 @@ def test_without_knowing_which_figures_are_old_what_is_held_for_them_stays_held(
     assert held_by(PRICE, stale(), desk=blind) == ""
 
 
-def test_a_drop_that_eases_is_still_as_loud_as_it_was_told():
-    easing = replace(DROP, severity=None, is_clear=False)
-    loud = standing("drop", DROP, CRITICAL)
-    assert held_by(easing, shortfall(severity=WARNING), before=loud) == ""
-    assert held_by(easing, shortfall(severity=WARNING), before=replace(loud, severity=WARNING))
+def test_what_has_a_message_of_its_own_goes_on_in_that():
+    told = standing("drop", DROP)
+    assert held_by(replace(DROP, severity=CRITICAL), shortfall(), before=told) == ""
+    assert held_by(DROP, shortfall(), before=told) == ""
 
 
 def test_how_loud_an_ended_incident_was_does_not_count_for_its_return():

@@ -9,6 +9,9 @@ import pandas as pd
 import pytest
 
 from flows import cli
+from flows.catalog import load_catalog
+from flows.settings import load_settings
+from flows.wiring import rules
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +95,60 @@ def test_a_proposal_comes_as_toml_with_what_it_gave_on_held_out_time(panel, caps
     told = capsys.readouterr().out
     assert "warning = { enter = 0." in told
     assert "Held out, from 20" in told
+    # Whose limits they become is not known here.
+    assert "[rules.NAME]" in told
+    assert "oxide-price-spike" not in told
+
+
+def test_without_a_panel_limits_are_proposed_for_the_rules_that_one_has(
+    home, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("LODESTONE_HOME", str(home))
+    assert cli.main(["replay", "--suggest", "--false-per-month", "0.05", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    proposal = found["rules"]["oxide-price-spike"]
+    assert set(proposal["series"]) <= {"nd_oxide", "dy_oxide", "tb_oxide"}
+    assert proposal["toml"].startswith("[rules.oxide-price-spike]\n")
+    # What can't be learnt from is named.
+    assert set(proposal["series"]) | set(found["left_out"]) == {"nd_oxide", "dy_oxide", "tb_oxide"}
+    # The rules with it can be read, and it is the limit that they have then.
+    own = tmp_path / "own.toml"
+    own.write_text(proposal["toml"], encoding="utf-8")
+    settings = load_settings({"LODESTONE_HOME": str(home)}, home / "none.toml")
+    read = {rule.name: rule for rule in rules(settings, load_catalog(), own).rules}
+    warning = read["oxide-price-spike"].limits[0]
+    assert (warning.enter, warning.exit) == (proposal["enter"], proposal["exit"])
+
+
+def test_few_events_are_said_to_be_few(home, monkeypatch, capsys):
+    monkeypatch.setenv("LODESTONE_HOME", str(home))
+    assert cli.main(["replay", "--suggest", "--cost-loss", "0.3"]) == 0
+    told = capsys.readouterr().out
+    assert "Fewer than 10 events to choose by" in told
+    assert "since_months = 0  # counted from the newest price, not 3 months before" in told
+
+
+def test_nothing_is_proposed_where_nothing_can_be_learnt(home, tmp_path, monkeypatch, capsys):
+    told = refused(capsys, "--suggest")
+    assert "no monthly price to learn from (" in told
+    assert "dy_oxide: 0 observations, 12 needed" in told
+    assert "`lodestone ingest`" in told
+    monkeypatch.setenv("LODESTONE_HOME", str(home))
+    none = tmp_path / "none.toml"
+    none.write_text("[rules.oxide-price-spike]\nenabled = false\n", encoding="utf-8")
+    assert "no rule of type price_spike" in refused(capsys, "--suggest", "--rules", none)
+    assert "leave --market out" in refused(capsys, "--suggest", "--market", "world")
+    told = refused(capsys, "--suggest", "--to", "2014-06-30")
+    assert "oxide-price-spike: no series has a chance to judge" in told
+
+
+@pytest.mark.parametrize(
+    "argument", [("--rise", "0.3"), ("--horizon", "4"), ("--freq", "MS"), ("--placebo", "1")]
+)
+def test_what_is_for_a_panel_is_not_ignored_without_one(capsys, argument):
+    days = ("--from", "2025-01-01", "--to", "2025-02-01")
+    assert f"{argument[0]} needs --panel CSV" in refused(capsys, *days, *argument)
+    assert f"{argument[0]} needs --panel CSV" in refused(capsys, "--suggest", *argument)
 
 
 @pytest.mark.parametrize(
