@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _OF_A_PANEL = ("freq", "rise", "horizon", "placebo")
 _FREQ, _RISE, _HORIZON = "MS", 0.25, 6
-_FALSE_PER_MONTH = 1.0  # of all series together, unless something else is wished for
 _TIMELINE = ("at", "rule", "subject", "incident", "transition", "reason", "headline")
 
 
@@ -88,7 +87,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--false-per-month",
         type=_share,
         metavar="X",
-        help="with --suggest: false alarms a month that are bearable, all series together (1)",
+        help="with --suggest: false alarms a month that are bearable, all series together (as many as "
+        "stand for 15 %% of the time)",
     )
     wish.add_argument(
         "--cost-loss",
@@ -242,10 +242,11 @@ def _suggest(options: argparse.Namespace, asked: "Asked", histories: "list[Histo
 
 
 def _wish(options: argparse.Namespace) -> "dict[str, float]":
-    if options.cost_loss is not None:
-        return {"cost_loss": options.cost_loss}
-    wanted: float | None = options.false_per_month
-    return {"false_per_month": _FALSE_PER_MONTH if wanted is None else wanted}
+    return {
+        name: wanted
+        for name in ("false_per_month", "cost_loss")
+        if (wanted := getattr(options, name)) is not None
+    }
 
 
 def _suggest_own(options: argparse.Namespace, settings: "Settings") -> int:

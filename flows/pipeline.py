@@ -468,6 +468,8 @@ def raise_alerts(as_of: AsOf = None) -> dict[str, int]:
         moment = steps.moment(service, as_of, live=False)
         run_id, started = _run_id(), time.perf_counter()
         report = steps.raise_alerts(service, moment, run_id=run_id)
+        if scored := steps.score_closed(service, moment):
+            LOG.info("%d closed episodes scored", scored)
         if not _PULSE.get():
             # A pulse notes its steps itself. Whoever asks when rules were judged last must see this one too.
             service.runs.start(run_id, moment.book, moment.known_at, service.clock())

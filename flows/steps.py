@@ -60,6 +60,7 @@ from flows.known import (
     unjudged_line,
 )
 from flows.measures import mass_balance, measures
+from flows.outcomes import score_closed
 from flows.report import Outlook, render
 from flows.service import LIVE_BOOK, Moment, Service, moment
 from flows.settings import MOST_MARKET_MONTHS
@@ -120,6 +121,7 @@ __all__ = [
     "project",
     "raise_alerts",
     "report",
+    "score_closed",
     "source_names",
     "stored_forecasts",
     "unjudged",

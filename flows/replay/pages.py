@@ -17,20 +17,13 @@ from alerts.rules.words import month_end
 from alerts.scoring import Episode, Event, price_events, runs_of
 from alerts.terminal import render_terminal
 from flows.errors import UsageError
+from flows.outcomes import counted_rise, episodes_of, fallen_months, finals_of
 from flows.replay.result import ReplayResult
 from flows.replay.scratch import BOOK, end_of
-from flows.replay.timeline import (
-    Post,
-    Step,
-    counted_rise,
-    episodes_of,
-    fallen_months,
-    finals_of,
-    read_posts,
-    read_steps,
-)
+from flows.replay.timeline import Post, posted_of, read_posts, read_steps
 from flows.service import Service
 from flows.steps import FORMATS
+from flows.storage.ledger import LifeStep
 from forecasting.charts.replay import ReplayLine, ReplayRow, replay_alt_text, replay_picture
 from forecasting.results import ObservedSeries, Situation
 
@@ -183,7 +176,7 @@ def rows_of(service: Service, posts: Sequence[Post], last: date) -> list[ReplayR
     }
     steps = read_steps(service, last)
     stood: defaultdict[tuple[str, str], list[Stretch]] = defaultdict(list)
-    for rule, episode in episodes_of(steps, posts):
+    for rule, _, episode in episodes_of(steps, posted_of(posts)):
         kind = kinds.get(rule, "")
         if episode.seen_at is None or kind in OPERATOR_TYPES:
             continue
@@ -204,7 +197,7 @@ def rows_of(service: Service, posts: Sequence[Post], last: date) -> list[ReplayR
 Stretch = tuple[datetime, datetime, bool]  # from, to, was it critical
 
 
-def _stretches(episode: Episode, steps: Sequence[Step], end: datetime) -> list[Stretch]:
+def _stretches(episode: Episode, steps: Sequence[LifeStep], end: datetime) -> list[Stretch]:
     """An episode from its first post on, cut where it turned critical or no longer was."""
     begins = episode.seen_at or episode.begins_at
     ends = episode.ends_at or end

@@ -25,6 +25,7 @@ from flows.replay.shapes import (
     Truth,
     learnt_limits,
     limit_with_as_many,
+    most_false,
     scored_limits,
 )
 from forecasting.events import EventResult, event_backtest
@@ -468,6 +469,8 @@ def _plain(
         "enter": round(enter, 6),
         "in_hindsight": True,
         "as_many_false_alarms": bool(false[at] >= wanted),
+        # A low limit that is never left has few hits for its false alarms: others may do better with fewer.
+        "most_hits_with_no_more": int(hits[false <= most_false(wanted)].max()),
     }
     return contender, account
 

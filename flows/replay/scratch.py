@@ -11,8 +11,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sqlalchemy import func, select
-
 import alerts
 import flows
 import forecasting
@@ -26,7 +24,7 @@ from flows.storage.forecasts import ForecastStore, SaidProjection
 from flows.storage.ledger import SqlLedger
 from flows.storage.observations import Newest, ObservationStore
 from flows.storage.runs import RunStore
-from flows.storage.tables import HEAD, observation
+from flows.storage.tables import HEAD
 from forecasting.results import MarketProjection, ObservedPoint, Scorecard, SeriesForecast
 
 BOOK = "replay"
@@ -110,16 +108,11 @@ class RememberedFigures(ObservationStore):
 
     def _read_arrivals(self) -> tuple[list[datetime], list[int]]:
         """The instants at which figures became known, and how many were known before each and in the end."""
-        found = observation.c
-        query = (
-            select(found.known_at, func.count()).group_by(found.known_at).order_by(found.known_at)
-        )
         instants: list[datetime] = []
         counts = [0]
-        with self._database.reading() as connection:
-            for known_at, count in connection.execute(query):
-                instants.append(known_at)
-                counts.append(counts[-1] + count)
+        for known_at, count in self.arrivals():
+            instants.append(known_at)
+            counts.append(counts[-1] + count)
         return instants, counts
 
     def _statements_of(self, key: tuple[str, str]) -> tuple[_Statement, ...]:

@@ -117,6 +117,11 @@ def counted(seen: Flags, truth: Truth) -> tuple[Floats, Floats]:
     return hits.astype(np.float64), false.astype(np.float64)
 
 
+def most_false(wanted: int) -> float:
+    """How many false episodes still count as `wanted`: 5 % more, at least one."""
+    return max(wanted + 1, 1.05 * wanted)
+
+
 def limit_with_as_many(false: Floats, hits: Floats, wanted: int) -> int:
     """Which limit gives `wanted` false episodes, or a few more (5 %, at least one): the most hits of those.
 
@@ -124,7 +129,7 @@ def limit_with_as_many(false: Floats, hits: Floats, wanted: int) -> int:
     so close, every limit is allowed that gives no more than the next larger number: the most hits of those.
     Both ways favour the rule that is given this limit.
     """
-    close = (false >= wanted) & (false <= max(wanted + 1, 1.05 * wanted))
+    close = (false >= wanted) & (false <= most_false(wanted))
     if not close.any():
         larger = false[false >= wanted]
         close = false <= (larger.min() if larger.size else np.inf)

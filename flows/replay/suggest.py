@@ -8,8 +8,9 @@ import numpy as np
 
 from alerts.rules import Severity
 from alerts.rules.prices import PriceSpike
-from alerts.scoring import Episode, Quality, score_episodes
-from flows.replay.panel import BAND, Grid, default_shape
+from alerts.scoring import DAYS_PER_MONTH, Episode, Quality, score_episodes
+from alerts.wording import percent
+from flows.replay.panel import BAND, FALSE_TIME, Grid, default_shape
 from flows.replay.shapes import (
     GRID,
     Shape,
@@ -22,7 +23,9 @@ from flows.replay.shapes import (
 from forecasting.panel import PanelError
 from forecasting.series import Floats
 
-_CHOICES: Floats = np.unique(np.round(GRID, 2))  # as a file states them
+_CHOICES: Floats = np.unique(np.round(GRID, 2))[
+    1:
+]  # as a file states them; below 2 % no exit is left
 _BANDS = (0.2, 0.5, 1.0)  # log odds between enter and exit
 FEW_EVENTS = 10  # with fewer the interval of a recall spans half of all there is
 LEARNT_SHARE = 2 / 3  # of the time from which limits are chosen; the rest is held out
@@ -89,12 +92,13 @@ def suggest(
 ) -> Suggestion:
     """Limits chosen on the first two thirds of the time, and scored on the last third as well.
 
-    With `false_per_month` the lowest enter limit that gives no more false episodes a calendar month (all
-    series together); with `cost_loss` (the cost of acting on an alert over the loss that acting in time
-    prevents, 0–1) the one with the smallest expense: that ratio for each hit or false episode, 1 for each
-    missed event. Raises PanelError unless exactly one of the two is given, or when nothing can be chosen.
+    With `false_per_month` the limit with the most hits that gives no more false episodes a calendar month
+    (all series together); with `cost_loss` (the cost of acting on an alert over the loss that acting in
+    time prevents, 0–1) the one with the smallest expense: that ratio for each hit or false episode, 1 for
+    each missed event. With neither, as many false episodes as stand for FALSE_TIME of the time. Raises
+    PanelError when both are given, or when nothing can be chosen.
     """
-    if (false_per_month is None) == (cost_loss is None):
+    if false_per_month is not None and cost_loss is not None:
         message = "give either a number of false alarms a month or a cost/loss ratio"
         raise PanelError(message)
     judged = np.flatnonzero(~np.isnan(grid.chances).all(axis=0))
@@ -108,6 +112,9 @@ def suggest(
             f"which have to be at least two horizons ({2 * grid.truth.horizon} periods)"
         )
         raise PanelError(message)
+    wish = _wish_words(grid, false_per_month, cost_loss)
+    if cost_loss is None and false_per_month is None:
+        false_per_month = _usual_false_per_month(grid)
     usual = default_shape(grid, grid.truth.horizon * grid.days_per_period)
     # A chance whose horizon ends after the split speaks of what is held out.
     early = grid.between(int(judged[0]), split - grid.truth.horizon)
@@ -129,13 +136,9 @@ def suggest(
         message = "no limit gives so few false alarms on this panel"
         raise PanelError(message)
     _, shape, at = best
-    wish = (
-        f"at most {false_per_month:g} false alarms a month, all series together"
-        if false_per_month is not None
-        else f"the smallest expense when an alert costs {cost_loss:g} of what it can save"
-    )
     enter = float(_CHOICES[at])
-    leave = min(round(float(shape.exits(np.asarray([enter]))[0]), 2), round(enter - 0.01, 2))
+    leave = round(float(shape.exits(np.asarray([enter]))[0]), 2)
+    leave = max(0.01, min(leave, round(enter - 0.01, 2)))
     cooldown = max(0, round(shape.cooldown_days))
     return Suggestion(
         enter=enter,
@@ -143,8 +146,8 @@ def suggest(
         cooldown_days=cooldown,
         wish=wish,
         split_on=grid.starts[split],
-        in_sample=quality_at(early, shape, enter),
-        held_out=quality_at(late, shape, enter),
+        in_sample=quality_at(early, shape, enter, leave),
+        held_out=quality_at(late, shape, enter, leave),
     )
 
 
@@ -173,10 +176,26 @@ def suggest_for(rule: PriceSpike, found: Suggestion) -> str:
     return text
 
 
-def quality_at(grid: Grid, shape: Shape, enter: float) -> Quality:
-    """What one fixed enter limit gives."""
-    enters = np.asarray([enter])
-    exits = shape.exits(enters)
+def _usual_false_per_month(grid: Grid) -> float:
+    """False episodes a month that stand for FALSE_TIME of the time, one for each horizon, of all series."""
+    horizon_months = grid.truth.horizon * grid.days_per_period / DAYS_PER_MONTH
+    return FALSE_TIME * len(grid.series) / horizon_months
+
+
+def _wish_words(grid: Grid, false_per_month: float | None, cost_loss: float | None) -> str:
+    if cost_loss is not None:
+        return f"the smallest expense when an alert costs {cost_loss:g} of what it can save"
+    if false_per_month is not None:
+        return f"at most {false_per_month:g} false alarms a month, all series together"
+    return (
+        f"at most {_usual_false_per_month(grid):.2g} false alarms a month, all series together: alerts that "
+        f"come to nothing stand for {percent(FALSE_TIME)} of the time"
+    )
+
+
+def quality_at(grid: Grid, shape: Shape, enter: float, leave: float) -> Quality:
+    """What one fixed enter limit gives with its exit limit, both as a file states them."""
+    enters, exits = np.asarray([enter]), np.asarray([leave])
     track = Track(shape, len(grid.series), 1)
     episodes = []
     for at in range(len(grid.starts)):

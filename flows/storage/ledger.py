@@ -51,6 +51,7 @@ from flows.storage.outbox import (
 )
 from flows.storage.tables import (
     UtcDateTime,
+    evaluation,
     incident,
     incident_score,
     outbox,
@@ -89,6 +90,21 @@ class Transition:
     rule_version: str
     reading: Reading
     note: str = ""  # who asked for it and why, where somebody did
+
+
+@dataclass(frozen=True, slots=True)
+class LifeStep:
+    """One step in the life of any incident, with what scoring and timelines need of it."""
+
+    at: datetime
+    incident: str
+    rule: str
+    subject: str
+    reason: str  # a Reason's value
+    before: str  # a State's value; empty for the first one
+    state: State
+    severity: Severity
+    headline: str
 
 
 ALONE = Desk()
@@ -362,6 +378,69 @@ class SqlLedger:
                 )
                 for row in connection.execute(query)
             )
+
+    def life(
+        self, book: str, *, since: datetime | None = None, until: datetime | None = None
+    ) -> tuple[LifeStep, ...]:
+        """The steps of all incidents of a book, oldest first, in the order in which they were written.
+
+        With `since` only those of incidents that changed after it, with `until` only steps up to it.
+        """
+        query = (
+            select(transition, incident.c.rule, incident.c.subject)
+            .join(incident)
+            .where(incident.c.book == book)
+            .order_by(transition.c.at, transition.c.id)
+        )
+        if since is not None:
+            query = query.where(incident.c.changed_at >= since)
+        if until is not None:
+            query = query.where(transition.c.at <= until)
+        with self._database.reading() as connection:
+            return tuple(
+                LifeStep(
+                    row.at,
+                    row.incident_id,
+                    row.rule,
+                    row.subject,
+                    row.reason,
+                    row.state_before,
+                    State(row.state),
+                    Severity(row.severity),
+                    str(json.loads(row.payload)["headline"]),
+                )
+                for row in connection.execute(query)
+            )
+
+    def posted(
+        self, book: str, kinds: Collection[EntryKind], *, since: datetime | None = None
+    ) -> dict[str, list[datetime]]:
+        """When messages of these kinds were shown, by incident, oldest first."""
+        query = (
+            select(outbox.c.incident_id, outbox.c.sent_at)
+            .join(incident, incident.c.id == outbox.c.incident_id)
+            .where(
+                outbox.c.book == book,
+                outbox.c.sent_at.is_not(None),
+                outbox.c.kind.in_([kind.value for kind in kinds]),
+            )
+            .order_by(outbox.c.sent_at, outbox.c.id)
+        )
+        if since is not None:
+            query = query.where(incident.c.changed_at >= since)
+        found: dict[str, list[datetime]] = {}
+        with self._database.reading() as connection:
+            for row in connection.execute(query):
+                found.setdefault(row.incident_id, []).append(row.sent_at)
+        return found
+
+    def stated(self, book: str, *, until: datetime) -> tuple[dict[str, Any], ...]:
+        """Evaluations up to then in which a rule stated a chance, oldest first: their readings as plain values."""
+        done = evaluation.c
+        query = select(done.payload).where(done.book == book, done.at <= until).order_by(done.id)
+        with self._database.reading() as connection:
+            read = [json.loads(text) for text in connection.scalars(query)]
+        return tuple(one for one in read if one.get("probability") is not None)
 
     def entries(
         self,

@@ -287,6 +287,15 @@ class ObservationStore:
                 kept[series] = tuple({row.period: row.value for row in rows}.items())
         return kept
 
+    def arrivals(self) -> tuple[tuple[datetime, int], ...]:
+        """The instants at which figures became known, oldest first, and how many at each."""
+        found = observation.c
+        query = (
+            select(found.known_at, func.count()).group_by(found.known_at).order_by(found.known_at)
+        )
+        with self._database.reading() as connection:
+            return tuple((row[0], row[1]) for row in connection.execute(query))
+
     def newest(self, known_at: datetime) -> dict[str, Newest]:
         """The newest period of each series as known at a moment, and since when anything of it is known."""
         found = observation.c

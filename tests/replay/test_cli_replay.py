@@ -128,17 +128,20 @@ def test_few_events_are_said_to_be_few(home, monkeypatch, capsys):
     assert "since_months = 0  # counted from the newest price, not 3 months before" in told
 
 
-def test_nothing_is_proposed_where_nothing_can_be_learnt(home, tmp_path, monkeypatch, capsys):
+def test_without_prices_nothing_is_proposed(capsys):
     told = refused(capsys, "--suggest")
     assert "no monthly price to learn from (" in told
     assert "dy_oxide: 0 observations, 12 needed" in told
     assert "`lodestone ingest`" in told
+
+
+def test_nothing_is_proposed_where_nothing_can_be_learnt(home, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LODESTONE_HOME", str(home))
     none = tmp_path / "none.toml"
     none.write_text("[rules.oxide-price-spike]\nenabled = false\n", encoding="utf-8")
     assert "no rule of type price_spike" in refused(capsys, "--suggest", "--rules", none)
     assert "leave --market out" in refused(capsys, "--suggest", "--market", "world")
-    told = refused(capsys, "--suggest", "--to", "2014-06-30")
+    told = refused(capsys, "--suggest", "--to", "2014-03-31")
     assert "oxide-price-spike: no series has a chance to judge" in told
 
 

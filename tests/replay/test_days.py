@@ -13,6 +13,7 @@ from alerts.rules import PriceSpike, VolumeDrop
 from flows import steps
 from flows.errors import UsageError
 from flows.known import situation
+from flows.outcomes import fallen_months, finals_of
 from flows.replay.days import Past, needs_of, replay_reference, replayable
 from flows.replay.result import ReplayResult
 from flows.replay.scratch import end_of, scratch
@@ -20,8 +21,6 @@ from flows.replay.timeline import (
     BEGINNING,
     Stated,
     chance_scores,
-    fallen_months,
-    finals_of,
     has_risen,
 )
 from flows.service import Moment, Service
@@ -265,7 +264,9 @@ def test_a_chance_came_true_when_the_price_passed_its_level_within_the_horizon(
 
 
 def test_stated_chances_are_scored_against_what_came():
-    scores = chance_scores([(0.9, True), (0.2, False), (0.4, False), (0.3, True)])
+    scores = chance_scores(
+        [("a", 0.9, True), ("a", 0.2, False), ("a", 0.4, False), ("a", 0.3, True)]
+    )
     assert scores is not None
     brier, skill, area = scores
     assert brier == pytest.approx((0.01 + 0.04 + 0.16 + 0.49) / 4)
