@@ -87,7 +87,8 @@ class Teller:
             told.append(say(kind=EntryKind.REPLY, message=reply.as_dict(), not_before=quiet_until))
         if decision.calls:
             told += self._calls(incident, route, say, how)
-        if decision.reason.brings_a_picture and (picture := self._picture(incident.reading)):
+        is_due = decision.reason.brings_a_picture and not self._has_its_picture(incident)
+        if is_due and (picture := self._picture(incident.reading)):
             caption = chart_caption(incident, known_at=self.at.known_at, book=self.at.book)
             told.append(say(kind=EntryKind.CHART, message={}, image=picture, alt_text=caption))
         return told
@@ -146,6 +147,11 @@ class Teller:
     def _picture(self, reading: Reading) -> bytes | None:
         """Drawn only when it is due: most readings bring no new picture."""
         return None if self.seen is None else chart_of(self.seen, reading)
+
+    def _has_its_picture(self, incident: Incident) -> bool:
+        """Whether the thread it is told in shows its market already: the leader's is the same."""
+        chart = incident.reading.chart
+        return bool(incident.leader) and chart is not None and chart.kind == "market"
 
 
 def teller(

@@ -98,6 +98,12 @@ class Grid:
         count = max(1, len(self.starts) - 1)
         return max(1.0, (self.starts[-1] - self.starts[0]).days / count)
 
+    @property
+    def known_through(self) -> date:
+        """The last day that events are known for."""
+        known = np.flatnonzero(self.truth.is_known.any(axis=0))
+        return self.ends[int(known[-1]) + self.truth.horizon] if known.size else self.ends[0]
+
     def moment(self, at: int) -> datetime:
         """When a period is judged: the last second of its last day, UTC."""
         return datetime.combine(self.ends[at], time(23, 59, 59), UTC)
@@ -138,7 +144,12 @@ class Grid:
         events = tuple(event for event in self.events if first < event.starts_on <= last)
         after = np.zeros(len(self.starts), dtype=np.bool_)
         after[since + 1 : until] = True
-        truth = replace(self.truth, starts=self.truth.starts & after)
+        # An event after the last of them is not among the events: whether an alert announced one is open.
+        known = np.zeros(len(self.starts), dtype=np.bool_)
+        known[: max(0, until - self.truth.horizon)] = True
+        truth = replace(
+            self.truth, starts=self.truth.starts & after, is_known=self.truth.is_known & known
+        )
         return replace(
             self,
             chances=chances,

@@ -17,12 +17,18 @@ class Shape:
     band: float  # how far below the enter limit the exit limit lies, in log odds
     cooldown_days: float = 0.0
     renew_periods: int = 0  # a claim speaks of so many periods; what still holds then is said anew
+    in_per_cent: bool = (
+        False  # exit limits in whole per cent, at least one and below the enter limit
+    )
 
     def exits(self, enters: Floats) -> Floats:
         """The exit limit (a chance) that belongs to each enter limit."""
         if self.band == 0:
             return enters - 1e-9
-        return logistic(log_odds(enters) - self.band)
+        found = logistic(log_odds(enters) - self.band)
+        if self.in_per_cent:
+            found = np.maximum(0.01, np.minimum(np.round(found, 2), np.round(enters - 0.01, 2)))
+        return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -121,7 +121,7 @@ def suggest(
     late = grid.between(split, int(judged[-1]) + 1)
     best: tuple[float, Shape, int] | None = None
     for band in _BANDS:
-        tried = replace(usual, band=band)
+        tried = replace(usual, band=band, in_per_cent=True)
         hits, false = scored_limits(tried, early.days, early.chances, early.truth, _CHOICES)
         if false_per_month is not None:
             allowed = false <= false_per_month * early.months
@@ -138,7 +138,6 @@ def suggest(
     _, shape, at = best
     enter = float(_CHOICES[at])
     leave = round(float(shape.exits(np.asarray([enter]))[0]), 2)
-    leave = max(0.01, min(leave, round(enter - 0.01, 2)))
     cooldown = max(0, round(shape.cooldown_days))
     return Suggestion(
         enter=enter,
@@ -146,8 +145,8 @@ def suggest(
         cooldown_days=cooldown,
         wish=wish,
         split_on=grid.starts[split],
-        in_sample=quality_at(early, shape, enter, leave),
-        held_out=quality_at(late, shape, enter, leave),
+        in_sample=quality_at(early, shape, enter),
+        held_out=quality_at(late, shape, enter),
     )
 
 
@@ -193,9 +192,10 @@ def _wish_words(grid: Grid, false_per_month: float | None, cost_loss: float | No
     )
 
 
-def quality_at(grid: Grid, shape: Shape, enter: float, leave: float) -> Quality:
-    """What one fixed enter limit gives with its exit limit, both as a file states them."""
-    enters, exits = np.asarray([enter]), np.asarray([leave])
+def quality_at(grid: Grid, shape: Shape, enter: float) -> Quality:
+    """What one fixed enter limit gives."""
+    enters = np.asarray([enter])
+    exits = shape.exits(enters)
     track = Track(shape, len(grid.series), 1)
     episodes = []
     for at in range(len(grid.starts)):
@@ -209,7 +209,7 @@ def quality_at(grid: Grid, shape: Shape, enter: float, leave: float) -> Quality:
         grid.events,
         episodes,
         horizon=grid.reach,
-        known_through=grid.ends[-1],
+        known_through=grid.known_through,
         months=grid.months,
         posts=int(track.posts.sum()),
     )

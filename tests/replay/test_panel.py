@@ -33,7 +33,7 @@ from flows.replay.shapes import (
     log_odds,
     scored_limits,
 )
-from flows.replay.suggest import suggest, suggest_for
+from flows.replay.suggest import quality_at, suggest, suggest_for
 from flows.replay.tables import panel_histories
 from forecasting.metrics import auc
 from forecasting.panel import PanelError
@@ -280,6 +280,32 @@ def test_more_false_alarms_allowed_never_cost_hits_where_limits_were_chosen(grid
     assert (few.in_sample.false_per_month or 0) <= 0.02
     assert few.exit < few.enter
     assert f"enter = {few.enter:.2f}, exit = {few.exit:.2f}" in few.snippet("mine")
+
+
+@pytest.mark.parametrize("enter", [0.05, 0.12, 0.25])
+def test_a_part_of_the_time_is_scored_as_its_limits_were_chosen(grid, enter):
+    shape = Shape(0.5, 76.0, 6)
+    for part in (grid.between(40, 90), grid.between(90, 130), grid):
+        scored = quality_at(part, shape, enter)
+        hits, false = scored_limits(shape, part.days, part.chances, part.truth, np.asarray([enter]))
+        assert (scored.hits, scored.false_episodes) == (hits[0], false[0])
+    assert grid.known_through == grid.ends[-1]
+    assert grid.between(40, 90).known_through == grid.ends[89]
+
+
+def test_what_is_proposed_is_what_was_tried(grid):
+    # The exit limit of a file has two digits: rounding it afterwards would be another rule.
+    enters = np.round(np.linspace(0.02, 0.6, 59), 2)
+    exits = Shape(0.2, in_per_cent=True).exits(enters)
+    np.testing.assert_allclose(exits, np.round(exits, 2))
+    assert (exits < enters).all()
+    assert (exits > 0).all()
+    found = suggest(grid, false_per_month=0.1)
+    assert found.exit in {
+        round(float(Shape(band, in_per_cent=True).exits(np.asarray([found.enter]))[0]), 2)
+        for band in (0.2, 0.5, 1.0)
+    }
+    assert (found.in_sample.false_per_month or 0) <= 0.1
 
 
 def test_a_proposal_keeps_severities_apart_and_names_what_it_replaces(grid):
