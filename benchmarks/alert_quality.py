@@ -38,9 +38,8 @@ HEAD = (
     "| panel | rule | events | hit | false | a month | recall | precision | lead, days | skill | AUC "
     "| within series | posts |"
 )
-SHORT = (
-    "| panel | events | hysteresis | single_limit | random_walk | best single limit with no more |"
-)
+SHORT = "| panel | events | hysteresis | single_limit | random_walk |"
+BEST = " best single limit with no more |"
 FIXED = "fixed, renewed"
 
 
@@ -124,9 +123,12 @@ def main() -> int:
         panels.append((title, pd.read_csv(Path(path)), freq, float(rise), int(horizon)))
     for seed in options.simulated:
         panels += [(f"{kind}, seed {seed}", simulated(kind, seed), "MS", 0.25, 6) for kind in KINDS]
-    head = SHORT if options.short else HEAD
+    head = HEAD
+    if options.short:
+        head = SHORT + (f" {FIXED} |" if options.fixed else "") + BEST
     print(head)
-    print("| --- |" + (" --- |" if head == HEAD else "") + " ---: |" * (5 if options.short else 11))
+    named = 1 if options.short else 2  # columns of words, then numbers
+    print("|" + " --- |" * named + " ---: |" * (head.count("|") - 1 - named))
     kept = kept_against_best = best_of_all = 0
     totals: dict[str, list[int]] = {}
     for title, frame, freq, rise, horizon in panels:

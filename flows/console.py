@@ -214,12 +214,18 @@ def incident_object(incident: "Incident") -> dict[str, Any]:
 
 def print_incidents(service: "Service", moment: "Moment", incidents: Sequence["Incident"]) -> None:
     """The message of every open incident, and what could not be judged."""
+    from alerts.wording import readable
     from flows import steps
     from flows.sentences import silence_sentence
 
     if not incidents:
         print(f"\nNo open incident. {silence_sentence(steps.last_judged(service, moment))}")
     for incident in sorted(incidents, key=lambda one: (-one.severity, one.since, one.id)):
+        if incident.held and incident.told_state is None:
+            # No reader of a channel has a message of it: its headline, and why.
+            word, headline = incident.severity.name, readable(incident.reading.headline)
+            print(f"\n[{word}] {headline}\n    {readable(incident.held)}\n    id {incident.id}")
+            continue
         print(f"\n{as_text(incident)}\n    id {incident.id}")
     lines = steps.unjudged(service, moment)
     if lines:
