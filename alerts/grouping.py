@@ -33,6 +33,8 @@ class Desk:
 
     channel_of: Callable[[Reading, Severity], str] = lambda reading, _: reading.route
     call_after: Callable[[Reading, Severity], timedelta | None] = lambda *_: None
+    # The end of the mute window (UTC) that a message has to wait for now; None: it may be posted at once.
+    quiet_until: Callable[[Reading, Severity], datetime | None] = lambda *_: None
     # Publisher of each series whose figures are too old to judge prices by; None: not known here, so what
     # is held for it stays held.
     stale_series: Mapping[str, str] | None = field(default_factory=dict)
@@ -44,9 +46,16 @@ class Company:
     """The open incidents that stand around one: which of them explains it, which silence covers it."""
 
     def __init__(
-        self, desk: Desk, silences: Sequence[Silence], now: datetime, standing: Iterable[Incident]
+        self,
+        desk: Desk,
+        silences: Sequence[Silence],
+        now: datetime,
+        standing: Iterable[Incident],
+        is_readable: Callable[[Incident], bool] = lambda _: True,
     ) -> None:
+        """`is_readable` says whether the message of an incident stands in its channel, or will in a moment."""
         self._desk = desk
+        self._is_readable = is_readable
         self._now = now
         self._silences = [one for one in silences if one.is_active(now)]
         self._by_id: dict[str, Incident] = {}
@@ -71,8 +80,8 @@ class Company:
             return
         self._by_id[incident.id] = incident
         self._same[incident.type, incident.subject][incident.id] = None
-        if incident.held or incident.told_state is not State.FIRING:
-            return  # nobody reads it: it explains nothing
+        if not self._explains(incident):
+            return
         if incident.type == "stale_source":
             self._stale[incident.subject][incident.id] = None
         elif incident.type == "shortfall":
@@ -118,7 +127,7 @@ class Company:
                     return one
         for key in self._same.get((reading.type, reading.subject), ()):
             one = self._by_id[key]
-            louder = one.severity > severity and one.told_state is State.FIRING and not one.held
+            louder = one.severity > severity and self._explains(one)
             if louder and one.rule != reading.rule and self._channel(one) == mine:
                 return one
         return None
@@ -126,11 +135,17 @@ class Company:
     def _stale_behind(self, reading: Reading, before: Incident | None) -> Incident | None:
         """The alert on a silent publisher, when a price rests on those of its figures that are old."""
         if self._desk.stale_series is None:
-            return None if before is None else self._by_id.get(before.held_by)
+            kept = None if before is None else self._by_id.get(before.held_by)
+            return kept if kept is not None and self._explains(kept) else None
         for series in reading.rests_on:
             for key in self._stale.get(self._desk.stale_series.get(series, ""), ()):
                 return self._by_id[key]
         return None
+
+    def _explains(self, incident: Incident) -> bool:
+        """Whether readers can know of it: what nobody can read explains nothing."""
+        is_told = incident.told_state is State.FIRING and not incident.held
+        return is_told and self._is_readable(incident)
 
     def _is_told_with(self, explaining: Incident, before: Incident | None) -> bool:
         """Whether the post that explains it names it as news: not one that was made weeks ago.
@@ -150,20 +165,22 @@ class Company:
 def leaders(decisions: Sequence[Decision], desk: Desk) -> dict[str, str]:
     """Which first message is told in the thread of which: incident ids, member to leader.
 
-    Incidents that are told for the first time at one evaluation, in one channel, share a message when they
-    concern one market, or come from one rule. More than `desk.storm` in a channel share one whatever they
-    are. The most severe leads; a later incident never joins: nobody would see it under an old message.
+    Incidents that are told for the first time at one evaluation, in one channel and at one time, share a
+    message when they concern one market, or come from one rule. More than `desk.storm` in a channel share
+    one whatever they are. The most severe leads; a later incident never joins: nobody would see it under an
+    old message. Nor does one that may be posted now join one that is muted: it would wait until the morning.
     """
     first = [
         decision.incident
         for decision in decisions
         if decision.incident is not None and _is_first_telling(decision)
     ]
-    channels: defaultdict[str, list[Incident]] = defaultdict(list)
+    posts: defaultdict[tuple[str, datetime | None], list[Incident]] = defaultdict(list)
     for one in first:
-        channels[desk.channel_of(one.reading, one.severity)].append(one)
+        of = one.reading, one.severity
+        posts[desk.channel_of(*of), desk.quiet_until(*of)].append(one)
     found: dict[str, str] = {}
-    for members in channels.values():
+    for members in posts.values():
         groups: defaultdict[str, list[Incident]] = defaultdict(list)
         for one in members:
             storm = len(members) > desk.storm
@@ -175,12 +192,19 @@ def leaders(decisions: Sequence[Decision], desk: Desk) -> dict[str, str]:
 
 
 def besides(standing: Iterable[Incident]) -> dict[str, tuple[str, ...]]:
-    """Headlines that each open incident has to name, by its id: what it explains, and what its thread holds."""
+    """Headlines that an incident has to name, by its id: what it explains, and what is open in its thread.
+
+    `standing` is everything open. A leader that has ended still names what is open in its thread: its
+    message is where readers find it. It explains nothing any more.
+    """
+    standing = [one for one in standing if one.state.is_open]
+    open_ids = {one.id for one in standing}
     found: defaultdict[str, list[Incident]] = defaultdict(list)
     for one in standing:
-        owner = one.held_by if one.told_state is None else one.leader
-        if owner and one.state.is_open:
-            found[owner].append(one)
+        if one.told_state is not None and one.leader:
+            found[one.leader].append(one)
+        elif one.told_state is None and one.held_by in open_ids:
+            found[one.held_by].append(one)
     # In an order of their own: in the database's, the message would be edited for nothing.
     return {
         owner: tuple(one.reading.headline for one in sorted(members, key=_age))

@@ -67,11 +67,6 @@ class Reason(enum.StrEnum):
     RELEASED = "RELEASED"  # nothing holds it back any more: told for the first time
     UNACKNOWLEDGED = "UNACKNOWLEDGED"  # critical, and nobody has taken it on in time
 
-    @property
-    def brings_a_picture(self) -> bool:
-        """Whether the thread gets a chart: at every turn it would only push the words away."""
-        return self in {Reason.OPENED, Reason.REOPENED, Reason.ESCALATED, Reason.RENEWED}
-
 
 @dataclass(frozen=True, slots=True)
 class Incident:
@@ -108,6 +103,7 @@ class Incident:
     told_state: State | None = None  # None: nothing of it was ever posted
     told_at: datetime | None = None
     claim_ends_on: date | None = None  # the last day that the last post which said "open" spoke of
+    renewals: int = 0  # times that it was said anew, because its time was over and it still held
     crossings: str = ""  # the last evaluations, newest last: "1" crossed, "0" not
     data_state: DataState = DataState.FRESH
     data_why: str = ""  # why it can't be judged
@@ -164,6 +160,7 @@ class Incident:
             "told_state": self.told_state.value if self.told_state else None,
             "told_at": _instant_text(self.told_at),
             "claim_ends_on": self.claim_ends_on.isoformat() if self.claim_ends_on else None,
+            "renewals": self.renewals,
             "crossings": self.crossings,
             "data_state": self.data_state.value,
             "data_why": self.data_why,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from alerts.incident import Decision
+from alerts.incident import Decision, State
 from alerts.rules import NotEvaluated, Reading, RuleOptions
 
 
@@ -170,7 +170,10 @@ def told_at_once(waiting: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[s
     """The newer text in the place of one that nobody has seen, and how it began.
 
     So an incident that began and ended before its message could be sent is told as one that says both.
+    Whoever the waiting text calls by name is still called, unless there is nothing left to act on.
     """
+    if _is_open(newer) and waiting.get("mention") and not newer.get("mention"):
+        newer = {**newer, "mention": waiting["mention"]}
     lead = str(waiting.get("lead", ""))
     if _TOLD_LATE in lead:
         began = lead[lead.index(_TOLD_LATE) :]
@@ -186,6 +189,11 @@ def repeat_marked(message: Mapping[str, Any]) -> dict[str, Any]:
     """The message, saying that it may stand in the channel twice."""
     mark = "Possible repeat: an earlier attempt got no clear answer."
     return {**message, "lead": f"{message.get('lead', '')} {mark}".strip()}
+
+
+def _is_open(message: Mapping[str, Any]) -> bool:
+    """Whether a message, from whatever version, speaks of something that stands."""
+    return message.get("state") in {state.value for state in State if state.is_open}
 
 
 def _stand(message: Mapping[str, Any]) -> tuple[object, object]:

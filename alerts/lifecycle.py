@@ -77,7 +77,11 @@ def attend(
     after = incident
     if is_answered and incident.data_state is not DataState.FRESH:
         after = replace(incident, data_state=DataState.FRESH, data_why="", data_since=None)
-    return told(Reason.UPDATED, after, now, rule.cooldown, around, before=incident)
+    holds_on = incident.state is State.FIRING and incident.reading.severity is not None
+    reason = Reason.UPDATED
+    if is_answered and holds_on and _claim_is_over(incident, now):
+        reason = Reason.RENEWED
+    return told(reason, after, now, rule.cooldown, around, before=incident)
 
 
 def withdraw(incident: Incident, *, now: datetime) -> Decision:
@@ -156,6 +160,9 @@ def _decide_closed(
             return Decision(Reason.STILL_QUIET, None)
         return _still_quiet(incident, rule, now)
     before = incident or _begin(reading, reading.severity, now, book, new_id)
+    if before.rule_version != reading.rule_version:
+        # Crossings of other limits are none of these.
+        before = replace(before, true_runs=0, crossings="")
     runs = before.true_runs + 1
     crossings = _with_crossing(before.crossings, rule, is_crossed=True)
     # A critical crossing doesn't wait: being late costs more than being wrong once.
@@ -285,7 +292,7 @@ def _decide_open(
         reason = Reason.LIMIT_CHANGED if limit_changed else Reason.ESCALATED
         return told(reason, raised, now, rule.cooldown, around)
     if _claim_is_over(before, now):
-        return _at_the_end_of_its_claim(firing, reading, rule, now, around)
+        return _at_the_end_of_its_claim(before, firing, reading, rule, now, around)
     if held is not None and held < before.severity:
         runs = before.lower_runs + 1
         if limit_changed or runs >= rule.clear_evaluations:
@@ -304,7 +311,12 @@ def _claim_is_over(incident: Incident, now: datetime) -> bool:
 
 
 def _at_the_end_of_its_claim(
-    firing: Incident, reading: Reading, rule: RuleOptions, now: datetime, around: Around
+    before: Incident,
+    firing: Incident,
+    reading: Reading,
+    rule: RuleOptions,
+    now: datetime,
+    around: Around,
 ) -> Decision:
     """A claim is made for a time. What still holds after it is said anew; what doesn't has expired.
 
@@ -313,19 +325,18 @@ def _at_the_end_of_its_claim(
     if reading.severity is None:
         ended = _ended(firing, State.EXPIRED, now)
         return told(Reason.EXPIRED, ended, now, rule.cooldown, around)
+    # Judged afresh: it may be less than it was, as far as its limits let it go.
+    severity = min(firing.severity, max(reading.severity, reading.holds or reading.severity))
+    is_less = severity < firing.severity
     anew = replace(
         firing,
-        severity=reading.severity,
-        changed_at=now,
-        since=now,
-        episode=firing.episode + 1,
-        # Also when nothing may be posted now: each claim is renewed once.
-        claim_ends_on=reading.ends_on,
+        severity=severity,
+        changed_at=now if is_less else firing.changed_at,
         acknowledged_by="",
         acknowledged_at=None,
         called_at=None,
     )
-    return told(Reason.RENEWED, anew, now, rule.cooldown, around)
+    return told(Reason.RENEWED, anew, now, rule.cooldown, around, before)
 
 
 def _compared(after: Incident, before: Incident) -> Incident:

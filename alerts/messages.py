@@ -106,7 +106,7 @@ def root_message(
         replay=_replay(known_at, book),
         context=_context(incident, known_at, book),
         links=_links(reading, links),
-        beside=incident.beside if is_open else (),
+        beside=incident.beside,
         mention=mention if is_open else "",
     )
 
@@ -141,16 +141,17 @@ def transition_reply(
 
 def call_notice(
     incident: Incident,
+    reason: Reason,
     *,
     known_at: datetime,
     book: str,
     links: Sequence[tuple[str, str]] = (),
     mention: str = "",
 ) -> Message:
-    """A message of its own for whoever is called because nobody has taken a critical alert on."""
+    """A message of its own for people of another channel: nobody has taken it on, or it has risen."""
     reply = transition_reply(
         incident,
-        Reason.UNACKNOWLEDGED,
+        reason,
         known_at=known_at,
         book=book,
         links=links,
@@ -211,10 +212,10 @@ def is_replay(book: str) -> bool:
 def _headline(incident: Incident) -> str:
     """The measure; with how many more stand below it, when it speaks for several."""
     headline = incident.reading.headline
-    count = len(incident.beside) if incident.state.is_open else 0
+    count = len(incident.beside)
     if not count:
         return headline
-    more = f" (+ {count} more)"
+    more = f" (+ {count} more)" if incident.state.is_open else f" ({count} still open below)"
     return f"{shortened(headline, HEADLINE_LIMIT - len(more))}{more}"
 
 
@@ -246,7 +247,8 @@ def _reply_label(incident: Incident, reason: Reason) -> str:
     if reason is Reason.UNACKNOWLEDGED:
         return "Nobody has taken this on"
     if reason is Reason.WOKEN:
-        return f"Snooze over, still {word}"
+        easing = incident.state is State.RECOVERING or incident.reading.severity is None
+        return f"Snooze over, {'easing' if easing else f'still {word}'}"
     if reason is Reason.RENEWED:
         return f"Said anew, {word}"
     if reason is Reason.ESCALATED:
@@ -261,6 +263,9 @@ def _lead(incident: Incident, known_at: datetime, book: str) -> str:
     again = ""
     if incident.episode > 1:
         again = f" It has opened {incident.episode} times since {day(incident.opened_at)}."
+    if incident.renewals:
+        times = "once" if incident.renewals == 1 else f"{incident.renewals} times"
+        again += f" It was said anew {times}, since it still held when its time was over."
     # A look into the past sees one day: it can't know since when.
     when = f"on {day(known_at)}" if is_replay(book) else ""
     match incident.state:
@@ -356,7 +361,7 @@ def _why_now(incident: Incident, reason: Reason) -> str:
         case Reason.LIMIT_CHANGED:
             return f"The rule was changed, so this was judged afresh. {_measure_sentence(incident)}"
         case Reason.WITHDRAWN:
-            return "Its rule was removed or switched off."
+            return "No rule speaks of it any more."
         case Reason.EXPIRED if incident.data_state is DataState.FRESH:
             return f"The time it spoke of is over, and it is no longer past its limit. {now}"
         case Reason.EXPIRED:

@@ -2,7 +2,7 @@
 
 import enum
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
@@ -57,6 +57,9 @@ class Verdict(enum.StrEnum):
 Reach = Callable[[datetime], date]
 """From the moment an episode is seen to the last day on which an event may start that it announced."""
 
+KnownThrough = date | Mapping[str, date]
+"""The last day that the truth is known for: of all subjects, or of each by its name; of others nothing is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quality:
@@ -108,7 +111,7 @@ def score_episodes(
     episodes: Iterable[Episode],
     *,
     horizon: timedelta | Reach,
-    known_through: date,
+    known_through: KnownThrough,
     months: float,
     posts: int = 0,
     brier: float | None = None,
@@ -120,8 +123,8 @@ def score_episodes(
     A hit is an episode first seen before an event of its subject starts and at most `horizon` before; it
     may announce several events, and an event that several announce counts once. Late: first seen while an
     event lasts. False: neither, once the truth is known for all of the horizon (`known_through` is the
-    last day that it is known for). An episode that nobody saw counts nowhere, nor does one whose truth is
-    not known yet. The lead of an event is the time from the first post that announced it to its start.
+    last day that it is known for, of each subject by itself where that differs). An episode that nobody
+    saw counts nowhere, nor does one whose truth is not known yet. The lead of an event is the time from the first post that announced it to its start.
     `months` is the time replayed, not times subjects. The last three figures are passed through.
     """
     reach = _reach(horizon)
@@ -132,7 +135,10 @@ def score_episodes(
     first_seen: dict[Event, datetime] = {}
     for episode in episodes:
         of_subject = by_subject.get(episode.subject, [])
-        verdicts[_verdict(episode, of_subject, reach, known_through)] += 1
+        through = known_through
+        if isinstance(through, Mapping):
+            through = through.get(episode.subject, date.min)
+        verdicts[_verdict(episode, of_subject, reach, through)] += 1
         for event in _announced(episode, of_subject, reach):
             if episode.seen_at is not None:
                 seen = first_seen.get(event, episode.seen_at)

@@ -48,10 +48,16 @@ def told(
         after = awake(after)
         if reason in {Reason.UPDATED, Reason.UNCHANGED}:
             reason, says = Reason.WOKEN, True
-    replies = reason is Reason.RENEWED or _is_worth_a_reply(after, now, cooldown)
+    replies = reason is Reason.RENEWED or _is_worth_a_reply(reason, after, now, cooldown)
     if after.state.is_open:
         is_quiet = bool(around.held) or after.snoozed_until is not None
         replies = (replies or (wakes and after.told_state is State.FIRING)) and not is_quiet
+        if reason is Reason.RENEWED and not replies:
+            # It stays due: the claim that readers know is the old one.
+            reason = Reason.UPDATED if says else Reason.UNCHANGED
+        elif replies and reason in {Reason.UPDATED, Reason.UNCHANGED}:
+            reason = Reason.ESCALATED if after.severity > after.peak else Reason.REOPENED
+            says = True
     calls = not replies and _is_call_due(after, now, around)
     if replies:
         after = replace(
@@ -60,6 +66,7 @@ def told(
             told_at=now,
             peak=max(after.peak, after.severity),
             claim_ends_on=after.reading.ends_on,
+            renewals=after.renewals + (reason is Reason.RENEWED),
         )
     if calls:
         after = replace(after, called_at=now)
@@ -153,7 +160,7 @@ def _wakes(incident: Incident, now: datetime) -> bool:
     return is_higher or now >= incident.snoozed_until
 
 
-def _is_worth_a_reply(after: Incident, now: datetime, cooldown: timedelta) -> bool:
+def _is_worth_a_reply(reason: Reason, after: Incident, now: datetime, cooldown: timedelta) -> bool:
     """Whether to post, not only edit: few posts, but never leave the last post untrue for long.
 
     An end is told when the last post said "open"; a new height always. A return to critical after an
@@ -165,14 +172,15 @@ def _is_worth_a_reply(after: Incident, now: datetime, cooldown: timedelta) -> bo
         return after.told_state is State.FIRING
     if after.severity > after.peak:
         return True
-    if after.told_state is State.FIRING:
-        return False
     quiet = after.told_at is None or now - after.told_at >= cooldown
+    if after.told_state is State.FIRING:
+        # A height that was told once, and lies far back, is news again.
+        return quiet and reason is Reason.ESCALATED
     return quiet or after.severity is Severity.CRITICAL
 
 
 def _is_call_due(incident: Incident, now: datetime, around: Around) -> bool:
-    """A critical that nobody has taken on for too long since it was last posted: once an episode."""
+    """A critical that nobody has taken on for too long since it was posted, or rose: once for each rise."""
     if around.call_after is None or around.held or incident.snoozed_until is not None:
         return False
     waits = (
@@ -182,7 +190,9 @@ def _is_call_due(incident: Incident, now: datetime, around: Around) -> bool:
         and incident.acknowledged_at is None
         and incident.called_at is None
     )
-    return waits and incident.told_at is not None and now - incident.told_at >= around.call_after
+    if not waits or incident.told_at is None:
+        return False
+    return now - max(incident.told_at, incident.changed_at) >= around.call_after
 
 
 def shown(incident: Incident) -> tuple[object, ...]:

@@ -135,6 +135,9 @@ def _check(options: argparse.Namespace) -> None:
     elif options.market:
         message = "--market chooses rules of the reference data; a panel has no markets"
         raise UsageError(message)
+    if options.suggest and options.out is not None:
+        message = "--suggest prints what it proposes and writes no files: leave --out out"
+        raise UsageError(message)
     has_wish = options.false_per_month is not None or options.cost_loss is not None
     if has_wish and not options.suggest:
         message = (
@@ -232,13 +235,20 @@ def _suggest(options: argparse.Namespace, asked: "Asked", histories: "list[Histo
     from flows.replay.suggest import suggest
 
     found = suggest(_grid_of(histories, asked), **_wish(options))
-    # Whose rule it becomes is not known here, nor how many months a period of the panel has.
-    snippet = found.snippet(
-        "NAME", f"rise = {asked.rise:g}", f"# horizon_months = {asked.horizon} periods of the panel"
-    )
+    # Whose rule it becomes is not known here.
+    snippet = found.snippet("NAME", f"rise = {asked.rise:g}", _horizon_line(histories, asked))
     lines = [*found.lines(), "", "For a rule of yours in rules.toml, under its name:", "", snippet]
     answer(options, {**found.as_dict(), "toml": snippet}, lines)
     return FINE
+
+
+def _horizon_line(histories: "list[History]", asked: "Asked") -> str:
+    """The horizon as rules.toml has it; a rule counts whole months, which weeks and days are not."""
+    frequency = histories[0].frequency
+    months = {"month": 1, "year": 12}.get(frequency)
+    if months is None:
+        return f"# horizon_months: the panel's {asked.horizon} {frequency}s are not whole months"
+    return f"horizon_months = {asked.horizon * months}"
 
 
 def _wish(options: argparse.Namespace) -> "dict[str, float]":
@@ -372,12 +382,22 @@ class _bar:  # noqa: N801 - reads as a function where it is used
 
 def _lines(result: "ReplayResult") -> list[str]:
     """A table of the rules, then what else there is to know."""
+    from flows.outcomes import DROP_DAYS
+
     head = (
         f"{'rule':<24} {'events':>6} {'hit':>5} {'false':>6} {'a month':>8} "
         f"{'recall (95 %)':>17} {'precision (95 %)':>18} {'lead days':>9} {'skill':>7} {'AUC':>6} {'posts':>6}"
     )
     lines = [head]
     for name, one in result.rules.items():
+        if name in result.without_truth:
+            # A nought would claim that somebody has looked.
+            blank = "–"
+            lines.append(
+                f"{name:<24} {blank:>6} {blank:>5} {blank:>6} {blank:>8} {blank:>17} {blank:>18} "
+                f"{blank:>9} {blank:>7} {blank:>6} {one.posts:>6}"
+            )
+            continue
         lines.append(
             f"{name:<24} {one.events:>6} {one.hits:>5} {one.false_episodes:>6} "
             f"{_figure(one.false_per_month, 3):>8} "
@@ -386,6 +406,12 @@ def _lines(result: "ReplayResult") -> list[str]:
             f"{_figure(one.median_lead_days, 0):>9} {_figure(one.brier_skill, 3):>7} "
             f"{_figure(one.auc, 3):>6} {one.posts:>6}"
         )
+    lines += [
+        f"{name}: a lead below 0 is days after the end of the fallen month; "
+        f"a drop told within {DROP_DAYS} days after it is a hit"
+        for name, one in result.rules.items()
+        if name not in result.without_truth and (one.median_lead_days or 0) < 0
+    ]
     if "series" in result.extra:
         lines.append(
             f"{result.extra['series']} series, {result.extra['months']} months, "
@@ -395,7 +421,7 @@ def _lines(result: "ReplayResult") -> list[str]:
             f"{name} {_figure(value, 3)}" for name, value in result.extra["auc_by_series"].items()
         )
         lines.append(f"AUC within one series (0.5: no idea of when): {within}")
-    lines += [f"{name}: {why}" for name, why in result.without_truth.items()]
+    lines += [f"not scored: {name}: {why}" for name, why in result.without_truth.items()]
     lines += [f"left out: {name}: {why}" for name, why in result.left_out.items()]
     return lines
 

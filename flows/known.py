@@ -432,9 +432,8 @@ def unjudged_line(result: NotEvaluated) -> str:
 
 def last_judged(service: Service, at: Moment) -> Judged | None:
     """When the rules of a book were last judged and how many could not be; None: never."""
-    for run in service.runs.latest(at.book, limit=50):
-        for step in run.steps:
-            if step.name == RAISE_STEP and not step.error and run.as_of <= at.known_at:
-                counts = step.counts
-                return Judged(run.as_of, counts.get("evaluated", 0), counts.get("not_evaluated", 0))
-    return None
+    found = service.runs.last_done(at.book, RAISE_STEP, at.known_at)
+    if found is None:
+        return None
+    known_at, counts = found
+    return Judged(known_at, counts.get("evaluated", 0), counts.get("not_evaluated", 0))

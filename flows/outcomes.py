@@ -47,7 +47,7 @@ class Truth:
 
     events: tuple[Event, ...]
     horizon: timedelta
-    known_through: date
+    known_through: Mapping[str, date]  # by series: one that ended long ago holds up no other
     delay_days: int = 0
     # The day on which the figure of its first period was out, where an event can only be told from then on.
     known_on: Mapping[Event, date] = field(default_factory=dict)
@@ -78,18 +78,13 @@ def rises(rule: PriceSpike, finals: Finals) -> Truth:
     """
     window = rule.since_months + rule.horizon_months
     events: list[Event] = []
-    through: list[date] = []
+    through: dict[str, date] = {}
     for name, series in finals.items():
         points = [(point.period, point.value) for point in series.points]
         if series.frequency == "month" and points:
             events += price_events(points, rise=counted_rise(rule), window=window, subject=name)
-            through.append(month_end(points[-1][0]))
-    return Truth(
-        tuple(events),
-        timedelta(days=rule.horizon_months * DAYS_PER_MONTH),
-        # Of several series the one that is known least far.
-        min(through, default=date.min),
-    )
+            through[name] = month_end(points[-1][0])
+    return Truth(tuple(events), timedelta(days=rule.horizon_months * DAYS_PER_MONTH), through)
 
 
 def counted_rise(rule: PriceSpike) -> float:
@@ -106,7 +101,7 @@ def falls(rule: VolumeDrop, finals: Finals) -> Truth:
     delay = timedelta(days=DROP_DAYS)
     events: list[Event] = []
     known_on: dict[Event, date] = {}
-    through: list[date] = []
+    through: dict[str, date] = {}
     for name, series in finals.items():
         if series.frequency != "month" or not series.points:
             continue
@@ -117,8 +112,8 @@ def falls(rule: VolumeDrop, finals: Finals) -> Truth:
             event = Event(name, ended + delay, max(run.ends_on, ended) + delay)
             events.append(event)
             known_on[event] = out_on[run.starts_on]
-        through.append(month_end(points[-1][0]) + delay)
-    return Truth(tuple(events), delay, min(through, default=date.min), DROP_DAYS, known_on)
+        through[name] = month_end(points[-1][0]) + delay
+    return Truth(tuple(events), delay, through, DROP_DAYS, known_on)
 
 
 def fallen_months(rule: VolumeDrop, series: ObservedSeries) -> list[bool]:
@@ -228,7 +223,7 @@ def _score(
         episode,
         None if truth is None else truth.events,
         horizon=timedelta(0) if truth is None else truth.horizon,
-        known_through=None if truth is None else truth.known_through,
+        known_through=None if truth is None else truth.known_through.get(episode.subject),
     )
     if verdict is Verdict.UNKNOWN_YET:
         return None

@@ -468,14 +468,14 @@ def raise_alerts(as_of: AsOf = None) -> dict[str, int]:
         moment = steps.moment(service, as_of, live=False)
         run_id, started = _run_id(), time.perf_counter()
         report = steps.raise_alerts(service, moment, run_id=run_id)
-        if scored := steps.score_closed(service, moment):
-            LOG.info("%d closed episodes scored", scored)
         if not _PULSE.get():
             # A pulse notes its steps itself. Whoever asks when rules were judged last must see this one too.
             service.runs.start(run_id, moment.book, moment.known_at, service.clock())
             seconds = time.perf_counter() - started
             service.runs.step(run_id, steps.RAISE_STEP, seconds, report.counts)
             service.runs.finish(run_id, service.clock())
+        if scored := steps.score_closed(service, moment):
+            LOG.info("%d closed episodes scored", scored)
         told = desk.told_where(service, report.incidents)
         changed = desk.steps_of(service, report.decisions, moment)
     _say(report.lines())
@@ -491,10 +491,18 @@ def deliver_alerts(as_of: AsOf = None, patience_seconds: Patience = 0.0) -> dict
     """Empty the outbox into Slack."""
     with _service() as service:
         moment = steps.moment(service, as_of, live=False)
+        problem: Exception | None = None
         if as_of is None:
-            steps.watch(service, moment, run_id=_run_id())
+            try:
+                steps.watch(service, moment, run_id=_run_id())
+            except Exception as error:
+                # What was decided before still gets delivered; the run fails in the end.
+                LOG.exception("looking after open alerts failed, delivery goes on")
+                problem = error
         report = steps.deliver(service, moment, patience_seconds=patience_seconds)
     _say(report.lines())
+    if problem is not None:
+        raise problem
     return report.counts
 
 

@@ -3,8 +3,9 @@
 import csv
 import re
 from calendar import monthrange
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from importlib.resources.abc import Traversable
 
@@ -68,6 +69,7 @@ class PolicyDecision:
     on: date
     direction: str
     elements: frozenset[str]  # rare earths by symbol; empty when it is about something else
+    identity: str  # equal for the same decision, whenever the file is read
     materials: str = ""  # as the file names them
     kind: str = ""  # "export_control", …; empty when the file doesn't say
     actor: str = ""
@@ -94,10 +96,9 @@ class PolicyDecision:
 
     @property
     def act(self) -> PolicyAct:
-        """The decision as rules see it; its identity outlives a change of its wording or direction."""
-        identity = short_hash(self.on, self.actor, self.kind, self.materials)[:8]
+        """The decision as rules see it."""
         return PolicyAct(
-            act=f"policy-{self.on}-{identity}",
+            act=self.identity,
             title=self.title,
             kind=self.kind,
             direction=self.direction,
@@ -127,8 +128,23 @@ def read_policy_decisions(file: Traversable) -> tuple[PolicyDecision, ...]:
         if column not in header:
             message = f"{file.name}: the column {column} is missing"
             raise CatalogError(message)
-    found = [_decision(row, f"{file.name}: row {line}") for line, row in rows]
+    found = []
+    counts: Counter[str] = Counter()
+    for line, row in rows:
+        decision = _decision(row, f"{file.name}: row {line}")
+        counts[decision.identity] += 1
+        if (number := counts[decision.identity]) > 1:
+            decision = replace(decision, identity=f"{decision.identity}-{number}")
+        found.append(decision)
     return tuple(sorted(found, key=lambda one: (one.on, one.direction)))
+
+
+def _identity(day: date, actor: str) -> str:
+    """By the date as it is written and who decided, which stay when a row is corrected in its words.
+
+    Decisions that agree in both are numbered in the order of the file: the second one ends with "-2".
+    """
+    return f"policy-{day}-{short_hash(actor.casefold())[:8]}"
 
 
 def elements_named(materials: str) -> frozenset[str]:
@@ -200,6 +216,7 @@ def _decision(row: Mapping[str | None, str | None], place: str) -> PolicyDecisio
         what=text["what"],
         source=text["source"],
         confidence=text["confidence"],
+        identity=_identity(day, text["actor"]),
     )
 
 

@@ -18,7 +18,7 @@ from alerts.incident import Decision
 from alerts.judging import judge_all
 from alerts.ledger import Judgement
 from alerts.messages import Message
-from alerts.rules import EVALUATION_ERROR, NotEvaluated, Reading, SilentPipeline
+from alerts.rules import EVALUATION_ERROR, NotEvaluated, SilentPipeline
 from alerts.wording import listing
 from flows.accounts import (
     ROWS_SHOWN,
@@ -598,8 +598,6 @@ def watch(service: Service, at: Moment, *, run_id: str) -> tuple[Decision, ...]:
         for rule in service.ruleset.rules
         if isinstance(rule, SilentPipeline)
         for result in rule.evaluate(seen)
-        # Before the first look there is nothing to be silent after.
-        if isinstance(result, Reading)
     ]
     tell = teller(service, at, run_id, None)
     desk = desk_of(service, None)

@@ -18,12 +18,22 @@ from alerts.messages import (
 )
 from alerts.mutes import muted_until
 from alerts.routing import Route, UnknownRouteError, route_of
-from alerts.rules import DEFAULT_OPTIONS, Reading, RuleOptions, Severity
+from alerts.rules import (
+    DEFAULT_OPTIONS,
+    EVALUATION_ERROR,
+    FOR_OPERATORS,
+    Reading,
+    RuleOptions,
+    Severity,
+)
 from flows.known import changes_of
 from flows.sentences import BASE, change_sentence
 from flows.service import Moment, Service
 from forecasting.charts import balance_fan, price_fan, score_panels, volume_bars
 from forecasting.results import Situation
+
+_RISES = frozenset({Reason.ESCALATED, Reason.REOPENED, Reason.LIMIT_CHANGED})
+"""Reasons for which a reply calls people by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +47,8 @@ class Teller:
     links: tuple[tuple[str, str], ...] = ()
     changes: Mapping[str, str] = field(default_factory=dict)  # what moved each market, by its name
     records: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
-    channels: Mapping[str, str] = field(
-        default_factory=dict
-    )  # where incidents of gone rules were told
+    # Where each open incident was told, by its id.
+    channels: Mapping[str, str] = field(default_factory=dict)
 
     def entries(self, decision: Decision) -> Sequence[NewEntry]:
         """What a decision has to say. Called inside the transaction: it touches nothing."""
@@ -60,7 +69,7 @@ class Teller:
             "links": self.links,
         }
         mention = options.mention or route.mention
-        quiet_until = self._muted_until(options, incident.severity)
+        quiet_until = _muted_until(self.service, options, incident.severity, self.written_at)
         if decision.says:
             message = root_message(
                 incident,
@@ -79,27 +88,45 @@ class Teller:
                     not_before=quiet_until if is_first else None,
                 )
             )
+        is_elsewhere = self.channels.get(incident.id, self._channel(route)) != self._channel(route)
         if decision.replies:
-            rises = decision.reason in {Reason.ESCALATED, Reason.REOPENED}
+            rises = decision.reason in _RISES
             reply = transition_reply(
-                incident, decision.reason, mention=mention if rises else "", **how
+                incident,
+                decision.reason,
+                mention=mention if rises and not is_elsewhere else "",
+                **how,
             )
             told.append(say(kind=EntryKind.REPLY, message=reply.as_dict(), not_before=quiet_until))
+            if rises and is_elsewhere:
+                # Its message stands in the channel of what it was: those of what it is hear of it too.
+                told.append(self._notice(incident, decision.reason, route, mention, how))
         if decision.calls:
             told += self._calls(incident, route, say, how)
-        is_due = decision.reason.brings_a_picture and not self._has_its_picture(incident)
+        is_posted = decision.replies or (decision.says and incident.revision == 1)
+        # At every turn it would only push the words away; an end has nothing to show.
+        is_due = is_posted and incident.state.is_open and not self._has_its_picture(incident)
         if is_due and (picture := self._picture(incident.reading)):
             caption = chart_caption(incident, known_at=self.at.known_at, book=self.at.book)
-            told.append(say(kind=EntryKind.CHART, message={}, image=picture, alt_text=caption))
+            told.append(
+                say(
+                    kind=EntryKind.CHART,
+                    message={},
+                    image=picture,
+                    alt_text=caption,
+                    not_before=quiet_until,
+                )
+            )
         return told
 
     def route(self, incident: Incident) -> Route:
-        """Where an incident is told; one whose rule is gone keeps to where it was told."""
+        """Where an incident is told by the rules as they are; one whose rule is gone keeps to where it was."""
+        found = _route_of(self.service, incident.reading, incident.severity)
+        if found is not None:
+            return found
         known = self.channels.get(incident.id)
-        if known is not None:
-            return Route(incident.route, known)
         routes = self.service.ruleset.routes
-        return route_of(incident.route, incident.type, incident.labelled(), routes)
+        return Route(incident.route, known) if known else next(iter(routes.values()))
 
     def options(self, incident: Incident) -> RuleOptions:
         """The options of its rule, or the defaults for one that is gone."""
@@ -116,23 +143,28 @@ class Teller:
         told = [say(kind=EntryKind.REPLY, message=line.as_dict())]
         if route.escalate_to:
             other = self.service.ruleset.routes[route.escalate_to]
-            notice = call_notice(incident, mention=other.mention, **how)
-            told.append(
-                NewEntry(
-                    kind=EntryKind.NOTICE,
-                    route=other.name,
-                    channel=self._channel(other),
-                    message=notice.as_dict(),
-                )
-            )
+            told.append(self._notice(incident, Reason.UNACKNOWLEDGED, other, other.mention, how))
         return told
+
+    def _notice(
+        self,
+        incident: Incident,
+        reason: Reason,
+        route: Route,
+        mention: str,
+        how: Mapping[str, Any],
+    ) -> NewEntry:
+        """A message of its own in another channel than that of its incident."""
+        notice = call_notice(incident, reason, mention=mention, **how)
+        return NewEntry(
+            kind=EntryKind.NOTICE,
+            route=route.name,
+            channel=self._channel(route),
+            message=notice.as_dict(),
+        )
 
     def _channel(self, route: Route) -> str:
         return self.service.settings.slack_channel or route.channel
-
-    def _muted_until(self, options: RuleOptions, severity: Severity) -> datetime | None:
-        mutes = [self.service.ruleset.mutes[name] for name in options.mutes]
-        return muted_until(mutes, severity, self.written_at)
 
     def _since(self, reading: Reading) -> str:
         """What moved a market since it was said last, in a sentence; empty for everything else."""
@@ -175,45 +207,57 @@ def teller(
         links=links_of(service, run_id),
         changes=changes,
         records=service.ledger.records(),
-        channels=_channels_of_gone(service, at.book),
+        channels=service.ledger.channels(
+            at.book, [one.id for one in service.ledger.open_incidents(at.book)]
+        ),
     )
 
 
-def _channels_of_gone(service: Service, book: str) -> dict[str, str]:
-    """Where open incidents were told whose rule, and perhaps route, is not there any more."""
-    rules = options_of(service)
-    found = {}
-    for one in service.ledger.open_incidents(book):
-        if one.rule not in rules:
-            entries = service.ledger.entries(book, incident_id=one.id)
-            told = (entry.channel for entry in entries)
-            found[one.id] = next(told, service.settings.slack_channel)
-    return found
+def _route_of(service: Service, reading: Reading, severity: Severity) -> Route | None:
+    """The route of a reading by its rule as it is now; None when the rule is gone, and its route with it.
+
+    An incident whose rule can't judge keeps a reading of other days: its route may have another name by now.
+    """
+    is_own = reading.type == EVALUATION_ERROR
+    options = FOR_OPERATORS if is_own else options_of(service).get(reading.rule)
+    name = reading.route if options is None else "" if is_own else options.route
+    labels = labels_of(reading, severity)
+    try:
+        return route_of(name, reading.type, labels, service.ruleset.routes)
+    except UnknownRouteError:
+        return None
+
+
+def _muted_until(
+    service: Service, options: RuleOptions, severity: Severity, at: datetime
+) -> datetime | None:
+    """The end of the mute windows of a rule that cover an instant; None: it may be posted."""
+    return muted_until([service.ruleset.mutes[name] for name in options.mutes], severity, at)
 
 
 def desk_of(service: Service, seen: Situation | None = None) -> Desk:
     """How this service tells: channels by labels, when someone is called, what rests on which publisher."""
-    routes = service.ruleset.routes
-
-    def route(reading: Reading, severity: Severity) -> Route | None:
-        try:
-            return route_of(reading.route, reading.type, labels_of(reading, severity), routes)
-        except UnknownRouteError:  # of an incident whose rule is gone
-            return None
+    options = options_of(service)
+    written_at = service.clock()
 
     def channel(reading: Reading, severity: Severity) -> str:
-        found = route(reading, severity)
+        found = _route_of(service, reading, severity)
         return service.settings.slack_channel or (found.channel if found else reading.route)
 
     def call_after(reading: Reading, severity: Severity) -> timedelta | None:
-        found = route(reading, severity)
+        found = _route_of(service, reading, severity)
         return found.escalate_after if found else None
+
+    def quiet_until(reading: Reading, severity: Severity) -> datetime | None:
+        rule = options.get(reading.rule)
+        return None if rule is None else _muted_until(service, rule, severity, written_at)
 
     return Desk(
         channel_of=channel,
         call_after=call_after,
+        quiet_until=quiet_until,
         stale_series=None if seen is None else _stale_series(seen),
-        options=options_of(service),
+        options=options,
     )
 
 

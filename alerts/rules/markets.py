@@ -30,8 +30,11 @@ from alerts.rules.reading import (
 from alerts.rules.words import (
     WEAK,
     capitalised,
+    coming_months,
     fitted,
     month_end,
+    months_over,
+    months_text,
     outcome_words,
     quantile_words,
     rounded,
@@ -101,8 +104,8 @@ class Shortfall:
         projection = _projection_of(self, subject, situation)
         if isinstance(projection, str):
             return unjudged(self, subject, projection)
-        if self.horizon_months > len(projection.months):
-            return unjudged(self, subject, _too_short(projection, self.horizon_months))
+        if why := _out_of_reach(projection, self.horizon_months, situation):
+            return unjudged(self, subject, why)
         return self._read(projection, situation, every)
 
     def _read(
@@ -125,17 +128,18 @@ class Shortfall:
             if by_tail > (verdict.severity or 0, verdict.holds or 0):
                 limit, value, level = self.tail, high, _TAIL
         outcome = _outcome(level)
-        over = f"over the next {self.horizon_months} months"
+        how_long = months_text(self.horizon_months)
+        over = f"over {coming_months(self.horizon_months)}"
         wide = percent_span(low, high)
         unmet = _unmet(value, level)
         is_base = self.scenario == "base"
         chance_over = sum(1 for share in shares if share > limit.enter) / len(shares)
-        finding = f"{unmet} of demand unmet over {self.horizon_months} months in the {outcome}"
+        finding = f"{unmet} of demand unmet over {how_long} in the {outcome}"
         if not is_base:
             # What is only supposed must be heard before the reader's phone cuts the line.
             brief = outcome.removesuffix(" of outcomes")
             finding = (
-                f"{percent(value)} unmet over {self.horizon_months} months in the {brief}; "
+                f"{percent(value)} unmet over {how_long} in the {brief}; "
                 f"scenario: {projection.scenario_title}"
             )
         elif level == _MIDDLE:
@@ -297,6 +301,8 @@ class Concentration:
             has = f"it has {', '.join(found)}" if found else "it has none"
             why = f"{projection.title}: the projection has no indicator {self.indicator}; {has}"
             return unjudged(self, subject, why)
+        if why := _out_of_reach(projection, len(projection.months), situation):
+            return unjudged(self, subject, why)
         return self._read(projection, found[self.indicator], situation)
 
     def _read(
@@ -409,8 +415,8 @@ class StockCover:
         projection = _projection_of(self, subject, situation)
         if isinstance(projection, str):
             return unjudged(self, subject, projection)
-        if self.horizon_months > len(projection.months):
-            return unjudged(self, subject, _too_short(projection, self.horizon_months))
+        if why := _out_of_reach(projection, self.horizon_months, situation):
+            return unjudged(self, subject, why)
         has_stock = any(one.stock_cover_days.p90 > 0 for one in projection.months)
         if not has_stock and all(one.name != "stock_cover" for one in projection.indicators):
             why = f"{projection.title}: the market states no stock, so nothing can be covered by it"
@@ -507,8 +513,12 @@ def _projection_of(rule: _MarketRule, subject: str, situation: Situation) -> Mar
     return projection
 
 
-def _too_short(projection: MarketProjection, asked: int) -> str:
-    return f"{projection.title}: {asked} months asked, {len(projection.months)} projected"
+def _out_of_reach(projection: MarketProjection, asked: int, situation: Situation) -> str:
+    """Why the first `asked` months can't be judged: too few are projected, or they are over; else empty."""
+    if asked > len(projection.months):
+        return f"{projection.title}: {months_text(asked)} asked, {len(projection.months)} projected"
+    ends_on = month_end(projection.months[asked - 1].month)
+    return months_over(projection.title, ends_on, situation.known_at)
 
 
 def _rests_on(market: str, situation: Situation) -> tuple[str, ...]:

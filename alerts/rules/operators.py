@@ -255,12 +255,12 @@ class SilentPipeline:
         return short_hash(self.type, self.hours, self.severity.name)
 
     def evaluate(self, situation: Situation) -> tuple[Reading | NotEvaluated, ...]:
-        """One reading, of the pipeline; before its first judgement there is nothing to compare with."""
+        """One reading, of the pipeline; none before its first judgement: nothing is silent yet.
+
+        Nothing of it can be open then, which an empty answer would withdraw.
+        """
         judged_at = situation.last_judged_at
-        if judged_at is None:
-            why = "the rules were never judged before, so nothing says how long they were not"
-            return (unjudged(self, "pipeline", why),)
-        return (self._read(judged_at, situation.known_at),)
+        return () if judged_at is None else (self._read(judged_at, situation.known_at),)
 
     def fingerprint(self, subject: str) -> str:
         return short_hash(self.name, subject, "now", "above", "hours since rules were judged")

@@ -15,6 +15,7 @@ from alerts.rules.reading import (
     labels_of,
     short_hash,
 )
+from alerts.rules.words import unjudged
 from alerts.wording import day, days, shortened
 from forecasting.results import PolicyAct, Situation
 
@@ -50,7 +51,13 @@ class PolicyEvent:
         return short_hash(self.type, self.days, self.severity.name)
 
     def evaluate(self, situation: Situation) -> tuple[Reading | NotEvaluated, ...]:
-        """One reading a decision that matches and isn't long past; none when there is none."""
+        """One reading a decision that matches and isn't long past; none when there is none.
+
+        Decisions of which none says its type are not judged: a rule on kinds would be quiet for ever.
+        """
+        if situation.policy_acts and not any(act.kind for act in situation.policy_acts):
+            why = "no decision in policy_events.csv says its type, so none is of this rule's kinds"
+            return (unjudged(self, "decisions", why),)
         return tuple(
             self._read(act, age)
             for act in situation.policy_acts

@@ -32,6 +32,7 @@ from alerts.rules.words import (
     month_end,
     month_of,
     months_after,
+    months_over,
     months_text,
     outcome_words,
     period_end,
@@ -655,7 +656,7 @@ class Premium:
 def _forecast_of(
     subject: str, situation: Situation, horizon_months: int, max_age_days: int, what: str
 ) -> SeriesForecast | str:
-    """The monthly forecast of a series, long and new enough; else why there is none to judge."""
+    """The monthly forecast of a series, long and new enough, and not over; else why there is none to judge."""
     forecast = situation.forecasts.get(subject)
     if forecast is None:
         why = situation.refusals.get(subject, "no forecast was made")
@@ -669,8 +670,10 @@ def _forecast_of(
             f"{days(age)} old; the rule judges up to {days(max_age_days)}"
         )
     if horizon_months > len(forecast.periods):
-        return f"{forecast.title}: {horizon_months} months asked, {len(forecast.periods)} forecast"
-    return forecast
+        asked = months_text(horizon_months)
+        return f"{forecast.title}: {asked} asked, {len(forecast.periods)} forecast"
+    ends_on = month_end(forecast.periods[horizon_months - 1])
+    return months_over(forecast.title, ends_on, situation.known_at) or forecast
 
 
 def _recent(subject: str, situation: Situation, max_age_days: int) -> ObservedSeries | str:

@@ -99,36 +99,57 @@ class VolumeDrop:
             return unjudged(self, subject, why)
         judged = self._judged(observed)
         if newest not in judged:
-            why = (
-                f"{observed.title}: fewer than {self.min_known_months} months known "
-                f"in the year before {month(newest)}"
-            )
-            return unjudged(self, subject, why)
+            return unjudged(self, subject, self._no_mean(observed, judged, newest))
         return self._read(observed, judged, newest, situation)
 
     def _judged(self, observed: ObservedSeries) -> dict[date, "_Judged"]:
         """Every month that has a mean to be judged by. Forward in time: each decides for the later ones."""
         by_month = {month_of(point.period): point for point in observed.points}
-        enter = max(limit.enter for limit in self.limits)
-        start = min(by_month)
         judged: dict[date, _Judged] = {}
         for judged_month, point in by_month.items():
-            base: list[ObservedPoint] = []
-            left_out: list[ObservedPoint] = []
-            slots, back = _MEAN_MONTHS, months_after(judged_month, -1)
-            while slots > 0 and back >= start:
-                before = by_month.get(back)
-                if before is not None and back in judged and judged[back].share < enter:
-                    left_out.append(before)
-                else:
-                    slots -= 1  # also for a month that is not known
-                    if before is not None:
-                        base.append(before)
-                back = months_after(back, -1)
-            mean = sum(one.value for one in base) / len(base) if base else 0.0
+            base, left_out = self._ordinary(by_month, judged, judged_month)
+            mean = _mean(base)
             if len(base) >= self.min_known_months and mean > 0:
                 judged[judged_month] = _Judged(point, tuple(base), tuple(left_out), mean)
         return judged
+
+    def _ordinary(
+        self,
+        by_month: Mapping[date, ObservedPoint],
+        judged: Mapping[date, "_Judged"],
+        judged_month: date,
+    ) -> tuple[list[ObservedPoint], list[ObservedPoint]]:
+        """The known months that a month's mean is made of, and the low ones passed over, newest first."""
+        enter, start = max(limit.enter for limit in self.limits), min(by_month)
+        base: list[ObservedPoint] = []
+        left_out: list[ObservedPoint] = []
+        slots, back = _MEAN_MONTHS, months_after(judged_month, -1)
+        while slots > 0 and back >= start:
+            before = by_month.get(back)
+            if before is not None and back in judged and judged[back].share < enter:
+                left_out.append(before)
+            else:
+                slots -= 1  # also for a month that is not known
+                if before is not None:
+                    base.append(before)
+            back = months_after(back, -1)
+        return base, left_out
+
+    def _no_mean(
+        self, observed: ObservedSeries, judged: Mapping[date, "_Judged"], newest: date
+    ) -> str:
+        """Why the newest month has no mean to be judged by: too few months before it, or one of nothing."""
+        by_month = {month_of(point.period): point for point in observed.points}
+        base, _ = self._ordinary(by_month, judged, newest)
+        if len(base) < self.min_known_months:
+            return (
+                f"{observed.title}: fewer than {months_text(self.min_known_months)} known "
+                f"in the year before {month(newest)}"
+            )
+        return (
+            f"{observed.title}: the mean of the {months_text(len(base))} known before {month(newest)} "
+            f"is {amount(_mean(base), observed.unit)}; a mean above 0 is needed"
+        )
 
     def _read(
         self,
@@ -186,7 +207,7 @@ class VolumeDrop:
         facts.append(
             Fact(
                 "12-month mean",
-                f"{amount(window.mean, unit)}, from {len(window.base)} known months "
+                f"{amount(window.mean, unit)}, from {_known_months(window.base)} "
                 f"({months_between([point.period for point in window.base])})",
             )
         )
@@ -279,6 +300,15 @@ class _Judged:
     @property
     def share(self) -> float:
         return self.point.value / self.mean
+
+
+def _mean(base: Sequence[ObservedPoint]) -> float:
+    """In the unit of the points; 0 of none."""
+    return sum(one.value for one in base) / len(base) if base else 0.0
+
+
+def _known_months(base: Sequence[ObservedPoint]) -> str:
+    return "1 known month" if len(base) == 1 else f"{len(base)} known months"
 
 
 def _running(judged: Mapping[date, _Judged], newest: date, enter: float) -> list[_Judged]:

@@ -1,10 +1,10 @@
 """Words that rules share: months, counts, evidence, headlines that fit a phone."""
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from alerts.rules.reading import HEADLINE_LIMIT, NotEvaluated, Rule
-from alerts.wording import percent, shortened
+from alerts.wording import month, percent, shortened
 from forecasting.results import ObservedPoint
 
 WEAK = {"low", "background"}
@@ -47,6 +47,21 @@ def unjudged(rule: Rule, subject: str, why: str) -> NotEvaluated:
 def months_text(count: int) -> str:
     """A count: "1 month", "3 months"."""
     return "1 month" if count == 1 else f"{count} months"
+
+
+def coming_months(count: int) -> str:
+    """Months from now on: "the next month", "the next 3 months"."""
+    return "the next month" if count == 1 else f"the next {count} months"
+
+
+def months_over(title: str, ends_on: date, known_at: datetime) -> str:
+    """Why an answer on months to come can't be given any more; empty up to the last day of them.
+
+    An alert on months that have passed would be over before it was read, and said anew at each look.
+    """
+    if known_at.date() <= ends_on:
+        return ""
+    return f"{title}: the months that it speaks of are over: through {month(ends_on)}"
 
 
 def months_at(count: int) -> str:

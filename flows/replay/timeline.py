@@ -15,6 +15,7 @@ from alerts.scoring import (
     DAYS_PER_MONTH,
     Episode,
     Event,
+    KnownThrough,
     Quality,
     score_episodes,
 )
@@ -27,8 +28,14 @@ from flows.storage.ledger import LifeStep
 from forecasting.metrics import auc, brier
 from forecasting.results import ObservedSeries
 
-NO_TRUTH = "none is published"
+NO_TRUTH = "nobody publishes it"
 """Said of rules on what nobody ever publishes, such as a market's shortfall."""
+
+A_FACT = "a fact: it is not right or wrong"
+"""Said of rules that tell what has happened, and foretell nothing."""
+
+FACTS = frozenset({"policy_event", "price_level", "premium", "stale_source"})
+"""Kinds of rules that tell facts."""
 
 BEGINNING = "INACTIVE"
 """The state before the first one."""
@@ -78,7 +85,7 @@ def result_of(
             rules[rule.name] = drop_quality(rule, scored, finals_of(truth, rule.series))
         else:
             rules[rule.name] = scored.against((), horizon=timedelta(0), known_through=date.min)
-            without_truth[rule.name] = NO_TRUTH
+            without_truth[rule.name] = A_FACT if rule.type in FACTS else NO_TRUTH
     return ReplayResult(
         rules=rules,
         timeline=tuple(
@@ -201,7 +208,7 @@ class Scored:
         events: Iterable[Event],
         *,
         horizon: timedelta,
-        known_through: date,
+        known_through: KnownThrough,
         chances: tuple[float, float, float] | None = None,
     ) -> Quality:
         """Its episodes against events; `chances` are Brier score, Brier skill and AUC of what it stated.

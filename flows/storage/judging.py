@@ -4,26 +4,38 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
+from alerts.drill import is_drill
 from alerts.grouping import Company, Desk, besides, leaders, rank
 from alerts.incident import Decision, Incident, Reason, State, incident_id
-from alerts.ledger import Compose, Judgement
+from alerts.ledger import Compose, Judgement, OutboxState
 from alerts.lifecycle import attend, decide, failed, withdraw
-from alerts.rules import DEFAULT_OPTIONS, NotEvaluated, Reading, RuleOptions
+from alerts.rules import DEFAULT_OPTIONS, NotEvaluated, Reading, RuleOptions, Severity
 from alerts.silences import Silence
 from alerts.telling import FREELY, Around, beside, told_by_root
-from flows.storage.outbox import Outgoing, as_json
+from flows.storage.outbox import (
+    Outgoing,
+    as_json,
+    members_waiting,
+    part_company,
+    retract,
+    roots_in_question,
+)
 from flows.storage.tables import evaluation, incident, silence, transition
 
 AT_ONCE = 500
 """Names in one query: databases limit how many values a statement may have."""
 
+WAITS_LONG = timedelta(hours=1)
+"""An alert whose own message waits longer than this explains nothing: the others have to be told."""
+
 _NOT_EVALUATED = "not-evaluated:"
+_WITHDRAWN = "withdrawn"
 _ENDED = [state.value for state in State if state.is_ended]
 
 
@@ -60,14 +72,28 @@ class Judging:
         self._evaluations: list[dict[str, Any]] = []
         self._texts: dict[int, tuple[Reading, str]] = {}  # by identity, with what keeps that alive
         self._standing = {one.id: one for one in self._open()}
-        self._company = Company(desk, read_silences(connection, now), now, self._standing.values())
+        may_call = (
+            one.id
+            for one in self._standing.values()
+            if one.severity is Severity.CRITICAL and one.acknowledged_at is None
+        )
+        # By incident: what waits, and since when what someone may be called for stands.
+        self._roots = roots_in_question(connection, book, may_call)
+        self._told_here: set[str] = set()  # incidents whose first message is written with this
+        self._retracted: dict[str, None] = {}  # incidents whose first message is taken back
+        # Nobody silences a drill: it asks whether messages arrive, and would say that they don't.
+        silences = () if is_drill(book) else read_silences(connection, now)
+        self._company = Company(
+            desk, silences, now, self._standing.values(), is_readable=self._is_readable
+        )
 
     # --- deciding ---------------------------------------------------------------
 
     def judge(self, judgements: Sequence[Judgement]) -> tuple[Decision, ...]:
         """One decision a result, in the order given; those that may explain others are made first."""
         wanted = list(dict.fromkeys(one.result.fingerprint for one in judgements))
-        past = _Past(self._connection, self._book, wanted)
+        depth = max((one.options.window for one in judgements), default=1)
+        past = _Past(self._connection, self._book, wanted, depth)
         order = sorted(range(len(judgements)), key=self._turn(judgements))
         made = {at: self._judge_one(judgements[at], past) for at in order}
         return tuple(made[at] for at in range(len(judgements)))
@@ -91,7 +117,7 @@ class Judging:
         result, options, now = judgement.result, judgement.options, self._now
         key = result.fingerprint
         before, newest_ordinal = past.incident(key, self._standing)
-        last, counted = past.last.get(key), past.counted.get(key)
+        last, counted = past.last.get(key), past.counted.get(key, [])
         is_repeated = _is_of(last, result)
         around = self._around(result, before)
         ordinal = newest_ordinal + 1
@@ -104,7 +130,7 @@ class Judging:
             new_id=incident_id(self._book, key, ordinal),
             around=around,
         )
-        if _is_of(counted, result):
+        if _is_counted(counted, result, before, options):
             # Nothing new to judge. But what was held back or only edited in may be due to be told by now.
             decision = self._attended(before, options, around)
             is_noted = False
@@ -120,7 +146,9 @@ class Judging:
         after = decision.incident
         is_new = after is not None and (before is None or before.id != after.id)
         if after is not None:
-            self._note(decision, None if is_new else before, ordinal if is_new else None)
+            ordinal_of_new = ordinal if is_new else None
+            decision = self._note(decision, None if is_new else before, ordinal_of_new)
+            after = decision.incident
         if is_noted:
             self._evaluate(last, decision, result)
             past.note(result, decision, last, now)
@@ -144,15 +172,14 @@ class Judging:
                 around = self._around(one.reading, one)
                 options = self._desk.options.get(one.rule, DEFAULT_OPTIONS)
                 decision = failed(one, failures[one.rule], options, now=self._now, around=around)
-                self._note(decision, one, None)
-                made.append(decision)
+                made.append(self._note(decision, one, None))
         return tuple(made)
 
     def withdraw(self, wanted: Iterable[Incident]) -> tuple[Decision, ...]:
         """End incidents because no rule speaks of them any more."""
         wanted = tuple(wanted)
         last = _newest_evaluations(
-            self._connection, self._book, [one.fingerprint for one in wanted]
+            self._connection, self._book, [one.fingerprint for one in wanted], 1
         )
         made = []
         for before in wanted:
@@ -163,10 +190,10 @@ class Judging:
             self._note(decision, before, None)
             # Counts as a judgement: so the input judged before it is news when the rule returns.
             self._append(
-                last.get(before.fingerprint),
+                next(iter(last.get(before.fingerprint, ())), None),
                 decision,
                 fingerprint=before.fingerprint,
-                input_id="withdrawn",
+                input_id=_WITHDRAWN,
                 rule_version=before.rule_version,
                 payload=as_json({"rule": before.rule, "subject": before.subject}),
             )
@@ -194,8 +221,7 @@ class Judging:
             options = self._desk.options.get(one.rule, DEFAULT_OPTIONS)
             decision = attend(one, options, now=self._now, around=around)
             if decision.incident != one or decision.says:
-                self._note(decision, one, None)
-                made.append(decision)
+                made.append(self._note(decision, one, None))
         return tuple(made)
 
     def incident(self, key: str) -> Incident:
@@ -206,37 +232,89 @@ class Judging:
     def act(self, before: Incident, change: Callable[[Incident], Decision], note: str) -> Decision:
         """What somebody asks of an incident, with who and why."""
         decision = change(before)
-        if decision.incident != before:
-            self._note(decision, before, None, note)
-        return decision
+        if decision.incident == before:
+            return decision
+        return self._note(decision, before, None, note)
 
     def _around(self, result: Reading | NotEvaluated, before: Incident | None) -> Around:
         if isinstance(result, NotEvaluated):
             if before is None:
                 return FREELY
             result = before.reading
-        return self._company.around(result, before)
+        around = self._company.around(result, before)
+        if around.call_after is None or before is None or before.id not in self._roots:
+            return around
+        # By the wall clock: nobody can take on what has not stood in the channel for long enough.
+        sent_at = self._roots[before.id].sent_at
+        if sent_at is None or self._written_at - sent_at < around.call_after:
+            return replace(around, call_after=None)
+        return around
+
+    def _is_readable(self, one: Incident) -> bool:
+        """Whether the message of an incident that was told stands, or waits for no longer than a moment."""
+        root = self._roots.get(one.id)
+        quiet_until = self._desk.quiet_until(one.reading, one.severity)
+        if root is None:  # it stands, or is told here for the first time
+            return one.id not in self._told_here or not self._is_far(quiet_until)
+        if root.state in (OutboxState.SENT.value, OutboxState.DEAD.value):
+            return bool(root.state == OutboxState.SENT.value)
+        # It may have risen here, and be due at once.
+        is_muted = self._is_far(root.not_before) and self._is_far(quiet_until)
+        return not is_muted and self._written_at - root.created_at <= WAITS_LONG
+
+    def _is_far(self, at: datetime | None) -> bool:
+        return at is not None and at - self._written_at > WAITS_LONG
+
+    def _taken_back(self, decision: Decision, after: Incident) -> Decision:
+        """The decision on what may not be posted any more, where its first message has still to be.
+
+        No request was made for that message, so it is as if it had never been told: it is told when
+        nothing holds it back any longer, and never if it ends before that.
+        """
+        root = self._roots.get(after.id)
+        is_quiet = after.state.is_open and (bool(after.held) or after.snoozed_until is not None)
+        is_untried = (
+            root is not None
+            and root.state == OutboxState.PENDING.value
+            and root.attempts == 0
+            and root.started_at is None
+        )
+        if not (is_quiet and is_untried):
+            return decision
+        del self._roots[after.id]
+        self._retracted[after.id] = None
+        reason = Reason.UNCHANGED if decision.reason is Reason.UPDATED else decision.reason
+        return Decision(reason, _never_told(after))
 
     def _note(
         self, decision: Decision, before: Incident | None, ordinal: int | None, note: str = ""
-    ) -> None:
+    ) -> Decision:
+        """Keep a decision on an incident for writing; the decision as it will be written."""
         after = decision.incident
         if after is None:
-            return
+            return decision
         earlier = self._steps.get(after.id)
         if (
             earlier is not None
         ):  # two answers on one signal: one row, with all that both have to say
             decision, before, ordinal = _both(earlier, decision), earlier.before, earlier.ordinal
+        decision = self._taken_back(decision, after)
+        after = decision.incident or after
+        if decision.says and after.revision == 1:
+            self._told_here.add(after.id)
         self._steps[after.id] = _Step(decision, before, ordinal, note)
         self._company.note(after)
         if after.state.is_open:
             self._standing[after.id] = after
         else:
             self._standing.pop(after.id, None)
+        return decision
 
     def _evaluate(
-        self, last: Row[Any] | None, decision: Decision, result: Reading | NotEvaluated
+        self,
+        last: "Row[Any] | _Evaluated | None",
+        decision: Decision,
+        result: Reading | NotEvaluated,
     ) -> None:
         self._append(
             last,
@@ -247,7 +325,9 @@ class Judging:
             payload=self._result_text(result),
         )
 
-    def _append(self, last: Row[Any] | None, decision: Decision, **values: object) -> None:
+    def _append(
+        self, last: "Row[Any] | _Evaluated | None", decision: Decision, **values: object
+    ) -> None:
         after = decision.incident
         self._evaluations.append(
             {
@@ -276,11 +356,14 @@ class Judging:
 
     def write(self) -> None:
         """All that was decided, in as few statements as the number of tables asks for."""
+        self._part()
         self._arrange()
         steps = [step for step in self._steps.values() if step.decision.incident is not None]
         moved = [step for step in steps if _is_step(step)]
         known = [_of(step) for step in moved if step.before is not None]
-        outgoing = Outgoing(self._connection, known, self._written_at)
+        outgoing = Outgoing(
+            self._connection, known, self._written_at, quiet_until=self._desk.quiet_until
+        )
         for step in moved:
             if step.decision.says and outgoing.is_unseen(_of(step).id):
                 waiting = told_by_root(_of(step))
@@ -290,8 +373,33 @@ class Judging:
             self._connection.execute(insert(evaluation), self._evaluations)
         self._write_consequences(moved, outgoing)
 
+    def _part(self) -> None:
+        """Take back first messages, and free what would wait too long for the message of another."""
+        gone = list(self._retracted)
+        retract(self._connection, gone)
+        parted = dict.fromkeys(members_waiting(self._connection, gone))
+        parted |= {key: None for key, step in self._steps.items() if self._has_outgrown(step)}
+        part_company(self._connection, list(parted))
+        for key in parted:
+            if key in self._standing:
+                self._standing[key] = replace(self._standing[key], leader="")
+            if key in self._steps:
+                step = self._steps[key]
+                step.decision = replace(step.decision, incident=replace(_of(step), leader=""))
+
+    def _has_outgrown(self, step: _Step) -> bool:
+        """Whether an incident has risen so far that it may be posted before the leader it waits for."""
+        before, after = step.before, _of(step)
+        leader = self._roots.get(after.leader)
+        has_risen = before is not None and after.severity > before.severity
+        if leader is None or after.id not in self._roots or not has_risen:
+            return False
+        due = self._desk.quiet_until(after.reading, after.severity)
+        is_sooner = due is None or due < leader.not_before
+        return leader.attempts == 0 and leader.not_before > self._written_at and is_sooner
+
     def _arrange(self) -> None:
-        """Who is told in whose thread, and what each open incident has to name."""
+        """Who is told in whose thread, and what each incident has to name."""
         decisions = [step.decision for step in self._steps.values()]
         for member, leader in leaders(decisions, self._desk).items():
             step = self._steps[member]
@@ -299,12 +407,24 @@ class Judging:
             step.decision = replace(step.decision, incident=led)
             self._standing[member] = led
         named = besides(self._standing.values())
-        for one in tuple(self._standing.values()):
+        for one in (*self._standing.values(), *self._ended_leaders(named)):
             lines = named.get(one.id, ())
             if one.beside == lines:
                 continue
             step = self._steps.setdefault(one.id, _Step(Decision(Reason.UNCHANGED, one), one, None))
             step.decision = beside(step.decision, lines)
+
+    def _ended_leaders(self, named: Iterable[str]) -> list[Incident]:
+        """Incidents that have ended, and in whose thread something is open or has moved."""
+        moved = [_of(step) for step in self._steps.values()]
+        led = (one.leader for one in moved)
+        wanted = dict.fromkeys(key for key in (*named, *led) if key and key not in self._standing)
+        found = [one for one in moved if one.id in wanted]
+        unread = [key for key in wanted if key not in self._steps]
+        for part in _in_parts(unread):
+            query = select(incident).where(incident.c.id.in_(part)).order_by(incident.c.id)
+            found += [read_incident(row) for row in self._connection.execute(query)]
+        return found
 
     def _write_incidents(self, steps: Sequence[_Step]) -> None:
         new, changed = [], []
@@ -364,7 +484,8 @@ class Judging:
         for step, number in zip(steps, written, strict=True):
             decision = step.decision
             if decision.says or decision.replies or decision.calls:
-                outgoing.add(_of(step), int(number), self._compose(decision))
+                entries = tuple(self._compose(decision))
+                outgoing.add(_of(step), int(number), entries, overtakes=decision.replies)
         outgoing.write()
 
     def _open(self) -> list[Incident]:
@@ -378,10 +499,17 @@ class Judging:
 class _Past:
     """What is known of fingerprints: their newest incident, their newest evaluations."""
 
-    def __init__(self, connection: Connection, book: str, wanted: Sequence[str]) -> None:
+    def __init__(
+        self, connection: Connection, book: str, wanted: Sequence[str], depth: int
+    ) -> None:
+        """`depth` is how many of the newest judgements of a fingerprint anybody asks for."""
         self._rows = _newest_incidents(connection, book, wanted)
-        self.last = _newest_evaluations(connection, book, wanted)
-        self.counted = _newest_evaluations(connection, book, wanted, is_counted=True)
+        newest = _newest_evaluations(connection, book, wanted, 1)
+        self.last: dict[str, Row[Any] | _Evaluated] = {key: one[0] for key, one in newest.items()}
+        # Those that led to a judgement of their own, newest first.
+        self.counted: dict[str, list[Row[Any] | _Evaluated]] = _newest_evaluations(
+            connection, book, wanted, depth, is_counted=True
+        )
         self.incidents: dict[str, tuple[Incident, int]] = {}
 
     def incident(
@@ -408,7 +536,7 @@ class _Past:
         )
         self.last[result.fingerprint] = done
         if isinstance(result, Reading) and decision.reason is not Reason.KEPT_LAST:
-            self.counted[result.fingerprint] = done
+            self.counted[result.fingerprint] = [done, *self.counted.get(result.fingerprint, ())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,6 +577,20 @@ def _of(step: _Step) -> Incident:
         message = "a step without an incident was to be written"
         raise ValueError(message)
     return step.decision.incident
+
+
+def _never_told(one: Incident) -> Incident:
+    """The same, where no reader has heard of it."""
+    return replace(
+        one,
+        revision=0,
+        told_state=None,
+        told_at=None,
+        peak=Severity.INFO,
+        claim_ends_on=None,
+        called_at=None,
+        leader="",
+    )
 
 
 def _both(earlier: _Step, later: Decision) -> Decision:
@@ -497,12 +639,17 @@ def _newest_incidents(
 
 
 def _newest_evaluations(
-    connection: Connection, book: str, wanted: Sequence[str], *, is_counted: bool = False
-) -> dict[str, Any]:
-    """The newest evaluation each; with `is_counted` the newest that led to a judgement of its own."""
+    connection: Connection,
+    book: str,
+    wanted: Sequence[str],
+    depth: int,
+    *,
+    is_counted: bool = False,
+) -> dict[str, list[Any]]:
+    """The newest evaluations each, newest first; with `is_counted` those that led to a judgement of their own."""
     done = evaluation.c
     place = func.row_number().over(partition_by=done.fingerprint, order_by=done.ordinal.desc())
-    found: dict[str, Any] = {}
+    found: dict[str, list[Any]] = {}
     for part in _in_parts(wanted):
         mine = [done.book == book, done.fingerprint.in_(part)]
         if is_counted:
@@ -511,9 +658,34 @@ def _newest_evaluations(
             mine.append(done.input_id.not_like(f"{_NOT_EVALUATED}%"))
         columns = (done.fingerprint, done.ordinal, done.input_id, done.rule_version, done.at)
         ranked = select(*columns, place.label("place")).where(*mine).subquery()
-        for row in connection.execute(select(ranked).where(ranked.c.place == 1)):
-            found[row.fingerprint] = row
+        query = select(ranked).where(ranked.c.place <= depth).order_by(ranked.c.place)
+        for row in connection.execute(query):
+            found.setdefault(row.fingerprint, []).append(row)
     return found
+
+
+def _is_counted(
+    counted: Sequence[Any],
+    result: Reading | NotEvaluated,
+    before: Incident | None,
+    options: RuleOptions,
+) -> bool:
+    """Whether this input was judged under this version already, as far back as evaluations count together.
+
+    `counted` is newest first. What is open, and was judged since under another version, is judged again.
+    """
+    if not counted:
+        return False
+    if _is_of(counted[0], result):
+        return True
+    if before is not None and before.state.is_open and before.rule_version != result.rule_version:
+        return False
+    for one in counted[: options.window]:
+        if one.input_id == _WITHDRAWN:
+            return False  # what was judged before the rule went away is news when it returns
+        if _is_of(one, result):
+            return True
+    return False
 
 
 def _is_of(done: Any, result: Reading | NotEvaluated) -> bool:
@@ -522,9 +694,9 @@ def _is_of(done: Any, result: Reading | NotEvaluated) -> bool:
     return done is not None and (done.input_id, done.rule_version) == wanted
 
 
-def _is_late(before: Incident | None, counted: Any, now: datetime) -> bool:
+def _is_late(before: Incident | None, counted: Sequence[Any], now: datetime) -> bool:
     """Whether something judged already is newer: what was true earlier must not overturn it."""
-    seen = [] if counted is None else [counted.at]
+    seen = [one.at for one in counted[:1]]
     if before is not None:
         seen += [at for at in (before.read_at, before.changed_at) if at is not None]
     return any(now < at for at in seen)

@@ -38,10 +38,13 @@ from alerts.ledger import (
 from alerts.rules import NotEvaluated, Reading, RuleOptions, Severity
 from alerts.silences import Silence
 from flows.storage.database import Database
-from flows.storage.judging import Judging, read_incident, read_silences
+from flows.storage.judging import AT_ONCE, Judging, read_incident, read_silences
 from flows.storage.outbox import (
     as_json,
+    is_muted,
+    members_waiting,
     of_book,
+    part_company,
     paused_scopes,
     read_entry,
     revived,
@@ -434,6 +437,24 @@ class SqlLedger:
                 found.setdefault(row.incident_id, []).append(row.sent_at)
         return found
 
+    def channels(self, book: str, ids: Collection[str]) -> dict[str, str]:
+        """The channel that the root message of each of these was last written for, where there is one."""
+        wanted = list(ids)
+        found: dict[str, str] = {}
+        with self._database.reading() as connection:
+            for at in range(0, len(wanted), AT_ONCE):
+                query = (
+                    select(outbox.c.incident_id, outbox.c.channel)
+                    .where(
+                        outbox.c.book == book,
+                        outbox.c.kind == EntryKind.ROOT.value,
+                        outbox.c.incident_id.in_(wanted[at : at + AT_ONCE]),
+                    )
+                    .order_by(outbox.c.id)
+                )
+                found |= {row.incident_id: row.channel for row in connection.execute(query)}
+        return found
+
     def stated(self, book: str, *, until: datetime) -> tuple[dict[str, Any], ...]:
         """Evaluations up to then in which a rule stated a chance, oldest first: their readings as plain values."""
         done = evaluation.c
@@ -518,6 +539,8 @@ class SqlLedger:
             # Neither a picture nor a channel of others that is slow keeps a thread waiting.
             earlier.c.kind.not_in([EntryKind.CHART.value, EntryKind.NOTICE.value]),
             earlier.c.state.in_([state.value for state in _UNSETTLED]),
+            # Nor does what a window keeps until the morning.
+            ~is_muted(earlier, now),
         )
         with self._database.writing("ledger") as connection:
             paused = paused_scopes(connection, now)
@@ -588,6 +611,7 @@ class SqlLedger:
         """It will never pass as things are; it waits for `redrive`.
 
         A root message takes over what was waiting behind it: later texts go into it, not behind those.
+        What would have stood in its thread is told by itself: that may be what people must act on.
         """
         with self._database.writing("ledger") as connection:
             changed = settle(
@@ -600,6 +624,7 @@ class SqlLedger:
             )
             if changed and entry.kind is EntryKind.ROOT:
                 take_over(connection, entry)
+                part_company(connection, members_waiting(connection, [entry.incident_id]))
 
     def mark_skipped(self, entry: OutboxEntry, why: str, *, now: datetime) -> None:
         """It can't be shown and needn't be; the row keeps the reason."""
@@ -711,6 +736,7 @@ class SqlLedger:
                 found.kind,
                 found.channel,
                 found.state,
+                found.attempts,
                 found.not_before,
                 found.lease_until,
                 found.created_at,

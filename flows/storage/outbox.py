@@ -2,7 +2,8 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,11 +32,17 @@ from alerts.ledger import (
     Receipt,
     told_at_once,
 )
+from alerts.rules import Reading, Severity
 from alerts.telling import told_by_root
 from flows.storage.tables import incident, outbox, outbox_pause, storable
 
 # New entries are due at once, whatever moment the decision was made for.
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+
+_OVERTAKEN = "a newer word on the same alert did not have to wait as long"
+_MOVABLE = (OutboxState.PENDING.value, OutboxState.DEAD.value)
+_NOT_STANDING = (*_MOVABLE, OutboxState.SENDING.value, OutboxState.UNKNOWN.value)
+_PART = 500  # names in one query: databases limit how many values a statement may have
 
 
 def settle(
@@ -67,13 +74,20 @@ class Outgoing:
     """Writes what transitions have to say, folding into what has not been sent yet."""
 
     def __init__(
-        self, connection: Connection, known: Sequence[Incident], written_at: datetime
+        self,
+        connection: Connection,
+        known: Sequence[Incident],
+        written_at: datetime,
+        quiet_until: Callable[[Reading, Severity], datetime | None],
     ) -> None:
         self._connection = connection
         self._written_at = written_at
+        self._quiet_until = quiet_until
         self._roots = _roots(connection, [one.id for one in known])
         self._rows: list[dict[str, Any]] = []
         self._folded: list[dict[str, Any]] = []
+        self._hastened: list[dict[str, Any]] = []
+        self._overtaken: list[dict[str, Any]] = []
         self._replaced: defaultdict[str, list[str]] = defaultdict(list)  # incidents by kind
 
     def is_unseen(self, key: str) -> bool:
@@ -84,8 +98,15 @@ class Outgoing:
             OutboxState.DEAD.value,
         )
 
-    def add(self, after: Incident, step: int, entries: Sequence[NewEntry]) -> None:
-        """The entries of one transition: the root first, since everything else refers to it."""
+    def add(
+        self, after: Incident, step: int, entries: Sequence[NewEntry], *, overtakes: bool = False
+    ) -> None:
+        """The entries of one transition: the root first, since everything else refers to it.
+
+        `overtakes` says that its replies tell a turn: an older turn that has to wait longer than they do is
+        never told, or "raised to warning" would come in the morning, after "raised to critical".
+        """
+        entries = list(entries)  # they may come one by one, and are read twice
         root = self._roots.get(after.id)
         is_unseen = self.is_unseen(after.id)
         has_root = root is not None
@@ -96,13 +117,18 @@ class Outgoing:
                     self._insert(EntryKind.ROOT, entry, after, f"{after.id}:{EntryKind.ROOT.value}")
                     has_root = is_unseen = True
                 elif root is not None and is_unseen:
-                    self._fold(root, entry)
+                    self._fold(root, after, _calling(entry, entries))
                 else:
                     self._replace(EntryKind.EDIT, entry, after, step, count)
             elif kind is EntryKind.CHART:
                 self._replace(EntryKind.CHART, entry, after, step, count)
-            elif kind is EntryKind.NOTICE or not is_unseen:
+            elif not is_unseen:
+                # Otherwise the root, when it is sent, says all of it, in the channel where it belongs by then.
                 self._insert(kind, entry, after, f"{after.id}:{kind.value}:{step}.{count}")
+                if overtakes and kind is EntryKind.REPLY:
+                    self._overtaken.append(
+                        {"key": after.id, "due": entry.not_before or AT_ONCE},
+                    )
 
     def write(self) -> None:
         """Everything that was added: folded into what waits, in the place of what waits, or behind it."""
@@ -114,11 +140,27 @@ class Outgoing:
                 .values({name: bindparam(f"new_{name}") for name in columns}),
                 self._folded,
             )
+        # Attempts show which rows a window keeps: one that Slack keeps has been tried.
+        waits = (
+            outbox.c.incident_id == bindparam("key"),
+            outbox.c.state == OutboxState.PENDING.value,
+            outbox.c.attempts == 0,
+            outbox.c.not_before > bindparam("due"),
+        )
+        if self._hastened:
+            sooner = update(outbox).where(*waits).values(not_before=bindparam("due"))
+            self._connection.execute(sooner, self._hastened)
+        if self._overtaken:
+            replies = (*waits, outbox.c.kind == EntryKind.REPLY.value)
+            values = {"state": OutboxState.SKIPPED.value, "error": _OVERTAKEN}
+            self._connection.execute(
+                update(outbox).where(*replies).values(**values), self._overtaken
+            )
         for kind, incidents in self._replaced.items():
-            for at in range(0, len(incidents), 500):
+            for part in _in_parts(incidents):
                 self._connection.execute(
                     delete(outbox).where(
-                        outbox.c.incident_id.in_(incidents[at : at + 500]),
+                        outbox.c.incident_id.in_(part),
                         outbox.c.kind == kind,
                         outbox.c.state.in_([OutboxState.PENDING.value, OutboxState.DEAD.value]),
                     )
@@ -126,7 +168,11 @@ class Outgoing:
         if self._rows:
             self._connection.execute(insert(outbox), self._rows)
 
-    def _fold(self, root: Row[Any], entry: NewEntry) -> None:
+    def _fold(self, root: Row[Any], after: Incident, entry: NewEntry) -> None:
+        due = entry.not_before or self._quiet_until(after.reading, after.severity) or AT_ONCE
+        if root.attempts == 0 and due < root.not_before:
+            # A critical does not wait for the morning because a warning did.
+            self._hastened.append({"key": after.id, "due": due})
         message = told_at_once(json.loads(root.message), entry.message)
         self._folded.append(
             {
@@ -172,18 +218,32 @@ class Outgoing:
         )
 
 
+def _in_parts(wanted: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (wanted[at : at + _PART] for at in range(0, len(wanted), _PART))
+
+
+def _calling(entry: NewEntry, entries: Iterable[NewEntry]) -> NewEntry:
+    """A root entry that also calls whom the replies written with it would have called by name."""
+    named = (
+        one.message["mention"]
+        for one in entries
+        if one.kind == EntryKind.REPLY and one.message.get("mention")
+    )
+    mention = entry.message.get("mention") or next(named, "")
+    return replace(entry, message={**entry.message, "mention": mention}) if mention else entry
+
+
 def _roots(connection: Connection, wanted: Sequence[str]) -> dict[str, Row[Any]]:
     """The root message of each incident that has one."""
     found = {}
-    for at in range(0, len(wanted), 500):
-        mine = (
-            outbox.c.incident_id.in_(wanted[at : at + 500]),
-            outbox.c.kind == EntryKind.ROOT.value,
-        )
+    for part in _in_parts(wanted):
+        mine = (outbox.c.incident_id.in_(part), outbox.c.kind == EntryKind.ROOT.value)
         columns = (
             outbox.c.id,
             outbox.c.incident_id,
             outbox.c.state,
+            outbox.c.attempts,
+            outbox.c.not_before,
             outbox.c.channel,
             outbox.c.message,
         )
@@ -199,15 +259,18 @@ def take_over(connection: Connection, root: OutboxEntry) -> None:
         outbox.c.kind.in_([EntryKind.EDIT.value, EntryKind.REPLY.value]),
         outbox.c.state.in_([OutboxState.PENDING.value, OutboxState.DEAD.value]),
     )
-    newest = connection.execute(
-        select(outbox.c.message)
-        .where(behind, outbox.c.kind == EntryKind.EDIT.value)
-        .order_by(outbox.c.id.desc())
-        .limit(1)
-    ).scalar()
+    columns = (outbox.c.kind, outbox.c.message)
+    waiting = [
+        (row.kind, json.loads(row.message))
+        for row in connection.execute(select(*columns).where(behind).order_by(outbox.c.id.desc()))
+    ]
+    newest = next((text for kind, text in waiting if kind == EntryKind.EDIT.value), None)
     if newest is None:
         return
-    message = told_at_once(root.message, json.loads(newest))
+    # The edit calls nobody by name, the replies that go may have.
+    names = (text["mention"] for _, text in waiting if text.get("mention"))
+    named = {**root.message, "mention": name} if (name := next(names, "")) else root.message
+    message = told_at_once(named, newest)
     connection.execute(
         update(outbox).where(outbox.c.id == root.id).values(message=as_json(message))
     )
@@ -219,6 +282,70 @@ def take_over(connection: Connection, root: OutboxEntry) -> None:
     after = told_by_root(before)
     if after != before:
         connection.execute(update(incident).where(mine).values(payload=as_json(after.as_dict())))
+
+
+def roots_in_question(
+    connection: Connection, book: str, wanted: Iterable[str]
+) -> dict[str, Row[Any]]:
+    """Roots of a book that do not stand yet, and those of the wanted incidents, by incident."""
+    columns = (
+        outbox.c.incident_id,
+        outbox.c.state,
+        outbox.c.attempts,
+        outbox.c.created_at,
+        outbox.c.not_before,
+        outbox.c.started_at,
+        outbox.c.sent_at,
+    )
+    query = select(*columns).where(outbox.c.kind == EntryKind.ROOT.value)
+    # Two questions that an index answers each: a scan would wade through the pictures of years.
+    is_unsettled = (outbox.c.book == book, outbox.c.state.in_(_NOT_STANDING))
+    found = {row.incident_id: row for row in connection.execute(query.where(*is_unsettled))}
+    for part in _in_parts([key for key in wanted if key not in found]):
+        for row in connection.execute(query.where(outbox.c.incident_id.in_(part))):
+            found[row.incident_id] = row
+    return found
+
+
+def retract(connection: Connection, incidents: Sequence[str]) -> None:
+    """Take back what no request was ever made for, with its pictures: as if it had never been written."""
+    for part in _in_parts(incidents):
+        connection.execute(
+            delete(outbox).where(
+                outbox.c.incident_id.in_(part),
+                outbox.c.state == OutboxState.PENDING.value,
+                outbox.c.attempts == 0,
+            )
+        )
+
+
+def members_waiting(connection: Connection, leaders: Sequence[str]) -> list[str]:
+    """Incidents with something that waits to be told in the thread of one of these."""
+    found: dict[str, None] = {}
+    for part in _in_parts(leaders):
+        mine = (outbox.c.thread_of.in_(part), outbox.c.state.in_(_MOVABLE))
+        query = select(outbox.c.incident_id).where(*mine).order_by(outbox.c.id)
+        found |= dict.fromkeys(connection.scalars(query))
+    return list(found)
+
+
+def part_company(connection: Connection, members: Sequence[str]) -> None:
+    """Tell these by themselves: the message in whose thread they would stand is not there to read."""
+    for part in _in_parts(members):
+        mine = (outbox.c.incident_id.in_(part), outbox.c.state.in_(_MOVABLE))
+        connection.execute(update(outbox).where(*mine).values(thread_of=None))
+        query = select(incident.c.id, incident.c.payload).where(incident.c.id.in_(part))
+        for row in connection.execute(query).all():
+            alone = replace(Incident.from_dict(json.loads(row.payload)), leader="")
+            values = {"payload": as_json(alone.as_dict())}
+            connection.execute(update(incident).where(incident.c.id == row.id).values(**values))
+
+
+def is_muted(row: Any, now: datetime) -> ColumnElement[bool]:
+    """The condition that a window keeps a row, which nobody has tried to send yet (aliases too)."""
+    return and_(
+        row.c.state == OutboxState.PENDING.value, row.c.attempts == 0, row.c.not_before > now
+    )
 
 
 def revived() -> dict[str, Any]:
@@ -359,7 +486,9 @@ def summed_up(
         ):
             scopes = (EVERYTHING, UPLOADS) if is_chart else (EVERYTHING,)
             dues.append(_after(row, pauses, now, *scopes))
-        if not is_chart and row.kind != EntryKind.NOTICE.value:
+        is_muted_now = state is OutboxState.PENDING and row.attempts == 0 and row.not_before > now
+        # As `claim` sees it: what a window keeps keeps nothing else waiting.
+        if not is_chart and row.kind != EntryKind.NOTICE.value and not is_muted_now:
             behind.add(row.incident_id)
     return OutboxSummary(
         pending=counts[OutboxState.PENDING],

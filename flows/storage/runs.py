@@ -104,6 +104,29 @@ class RunStore:
         with self._database.reading() as connection:
             return tuple(_run(connection, row) for row in connection.execute(query).all())
 
+    def last_done(
+        self, book: str, step: str, until: datetime
+    ) -> tuple[datetime, dict[str, int]] | None:
+        """The moment of the newest run of a book, up to `until`, whose step of that name did not fail, and its counts.
+
+        However many runs failed since: whoever asks wants to know for how long.
+        """
+        query = (
+            select(pipeline_run.c.as_of, step_run.c.counts)
+            .join(step_run, step_run.c.run_id == pipeline_run.c.run_id)
+            .where(
+                pipeline_run.c.book == book,
+                pipeline_run.c.as_of <= until,
+                step_run.c.name == step,
+                step_run.c.error == "",
+            )
+            .order_by(pipeline_run.c.started_at.desc(), step_run.c.ordinal.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else (row.as_of, json.loads(row.counts))
+
 
 def _run(connection: Connection, row: Row[tuple[object, ...]]) -> PipelineRun:
     steps = connection.execute(

@@ -316,6 +316,29 @@ def test_readers_of_two_channels_get_a_message_each():
     assert leaders(made, DESK) == {}
 
 
+def test_one_that_may_be_posted_now_does_not_join_one_that_is_muted():
+    morning = NOW + timedelta(hours=9)
+    night = replace(DESK, quiet_until=lambda _, severity: morning if severity < CRITICAL else None)
+    made = [first("a", rule="spike"), first("b", CRITICAL, rule="spike"), first("c", rule="spike")]
+    assert leaders(made, night) == {"c": "a"}
+
+
+def test_what_nobody_can_read_explains_nothing():
+    loud = standing("loud", replace(PRICE, rule="crisis"), CRITICAL)
+    for around, reading in ((stale(), PRICE), (shortfall(), DROP), (loud, PRICE)):
+        seen = Company(DESK, (), NOW, [around], is_readable=lambda _: True)
+        assert seen.around(reading, None).held_by == around.id
+        unseen = Company(DESK, (), NOW, [around], is_readable=lambda _: False)
+        assert unseen.around(reading, None).held_by == ""
+
+
+def test_what_is_held_by_a_message_that_nobody_can_read_is_let_go_without_knowing_the_figures():
+    desk = replace(DESK, stale_series=None)
+    before = standing("level", PRICE, told_state=None, held="told as part of", held_by="stale")
+    company = Company(desk, (), NOW, [stale(), before], is_readable=lambda one: one is before)
+    assert company.around(PRICE, before).held_by == ""
+
+
 @pytest.mark.parametrize(
     "later",
     [
@@ -382,10 +405,18 @@ def test_a_message_names_what_it_explains_and_what_its_thread_holds():
         pytest.param({"leader": "lead", "state": State.RESOLVED}, id="over"),
         pytest.param({"held": "told as part of", "held_by": "lead"}, id="told in its own message"),
         pytest.param({"told_state": None, "held": "silenced"}, id="silenced"),
+        pytest.param(
+            {"told_state": None, "held": "told as part of", "held_by": "gone"},
+            id="held by one that has ended",
+        ),
     ],
 )
 def test_a_message_does_not_name_what_is(changes):
     assert besides([line("lead"), line("other", **changes)]) == {}
+
+
+def test_a_leader_that_ended_names_what_is_open_in_its_thread():
+    assert besides([line("member", leader="gone")]) == {"gone": ("headline of member",)}
 
 
 def test_the_order_of_what_is_named_does_not_hang_on_the_order_of_the_database():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.incident import DataState, Incident, Reason, State, incident_id, labels_of
+from alerts.incident import DataState, Incident, State, incident_id, labels_of
 from alerts.rules import Severity
 from tests.builders import NOW, make_incident, make_reading
 
@@ -84,11 +84,6 @@ def test_an_incident_that_knew_one_moment_has_read_and_judged_at_it():
 @pytest.mark.parametrize("state", State)
 def test_a_state_is_pending_or_open_or_ended_and_never_two_of_them(state):
     assert [state is State.PENDING, state.is_open, state.is_ended].count(True) == 1
-
-
-def test_only_what_is_news_by_itself_brings_a_picture():
-    news = {reason for reason in Reason if reason.brings_a_picture}
-    assert news == {Reason.OPENED, Reason.REOPENED, Reason.ESCALATED, Reason.RENEWED}
 
 
 def test_labels_say_how_loud_it_stands_and_not_how_loud_the_last_reading_was():

@@ -214,7 +214,8 @@ def test_what_still_holds_when_its_time_is_over_is_said_anew_once():
     assert opened.claim_ends_on == CLAIM_END
     assert before.reason is Reason.UNCHANGED
     assert (renewed.reason, renewed.replies) == (Reason.RENEWED, True)
-    assert (renewed.incident.id, renewed.incident.episode) == ("a", 2)
+    assert (renewed.incident.id, renewed.incident.renewals) == ("a", 1)
+    assert renewed.incident.since == opened.since  # it never closed
     assert renewed.incident.claim_ends_on == LATER.ends_on
     assert after.reason is Reason.UNCHANGED
 
@@ -238,14 +239,66 @@ def test_what_does_not_hold_any_more_when_its_time_is_over_ends(result, options,
     assert ended.replies
 
 
-def test_a_claim_that_may_not_be_posted_is_renewed_once_all_the_same():
+def test_a_renewal_that_may_not_be_posted_is_told_when_it_may():
     opened = decide(None, CLAIMED, OPTIONS, now=NOW, new_id="a").incident
     held = Around(held="silenced by Ann")
-    renewed = decide(opened, LATER, OPTIONS, now=NOW + 31 * DAY, around=held)
-    again = decide(renewed.incident, LATER, OPTIONS, now=NOW + 32 * DAY, around=held)
+    hidden = decide(opened, LATER, OPTIONS, now=NOW + 31 * DAY, around=held)
+    later = attend(hidden.incident, OPTIONS, now=NOW + 33 * DAY, is_answered=True)
 
-    assert (renewed.reason, renewed.replies) == (Reason.RENEWED, False)
-    assert (again.incident.episode, again.replies) == (2, False)
+    assert (hidden.reason, hidden.replies) == (Reason.UNCHANGED, False)
+    assert hidden.incident.renewals == 0
+    assert (later.reason, later.replies, later.incident.renewals) == (Reason.RENEWED, True, 1)
+
+
+def test_a_renewal_keeps_a_severity_whose_exit_limit_is_not_passed():
+    worse = replace(CRIT, ends_on=CLAIM_END)
+    opened = decide(None, worse, OPTIONS, now=NOW, new_id="a").incident
+    milder = replace(LATER, holds=CRITICAL)
+    kept = decide(opened, milder, OPTIONS, now=NOW + 31 * DAY)
+    lowered = decide(opened, LATER, OPTIONS, now=NOW + 31 * DAY)
+
+    assert kept.incident.severity is CRITICAL
+    assert lowered.incident.severity is WARNING
+
+
+def test_a_height_that_was_told_long_ago_is_told_again_and_a_recent_one_is_not():
+    opened = decide(None, CRIT, OPTIONS, now=NOW, new_id="a").incident
+    eased = decide(opened, WARN, OPTIONS, now=NOW + 2 * DAY).incident
+    soon = decide(eased, CRIT, OPTIONS, now=NOW + 5 * DAY)
+    late = decide(eased, CRIT, OPTIONS, now=NOW + 40 * DAY)
+
+    assert eased.severity is WARNING
+    assert (soon.reason, soon.replies) == (Reason.ESCALATED, False)
+    assert (late.reason, late.replies) == (Reason.ESCALATED, True)
+
+
+def test_a_rise_while_it_was_held_is_told_as_a_rise_when_nothing_holds_it_any_more():
+    opened = decide(None, WARN, OPTIONS, now=NOW, new_id="a").incident
+    held = Around(held="silenced by Ann")
+    risen = decide(opened, CRIT, OPTIONS, now=NOW + DAY, around=held)
+    freed = attend(risen.incident, OPTIONS, now=NOW + 2 * DAY)
+
+    assert not risen.replies
+    assert (freed.reason, freed.replies) == (Reason.ESCALATED, True)
+
+
+def test_nobody_is_called_about_a_rise_before_they_had_the_time_to_take_it_on():
+    around = Around(call_after=4 * HOUR)
+    opened = decide(None, CRIT, OPTIONS, now=NOW, new_id="a", around=around).incident
+    eased = decide(opened, WARN, OPTIONS, now=NOW + HOUR, around=around).incident
+    back = decide(eased, CRIT, OPTIONS, now=NOW + DAY, around=around)
+    later = attend(back.incident, OPTIONS, now=NOW + DAY + 4 * HOUR, around=around)
+
+    assert not back.calls
+    assert later.calls
+
+
+def test_crossings_under_other_limits_count_for_nothing():
+    options = replace(OPTIONS, for_evaluations=2)
+    first = decide(None, WARN, options, now=NOW, new_id="a").incident
+    changed = decide(first, replace(WARN, rule_version="v2"), options, now=NOW + DAY)
+
+    assert (changed.reason, changed.incident.true_runs) == (Reason.PENDING, 1)
 
 
 def test_what_spoke_of_days_that_have_passed_expires_when_nothing_newer_can_be_judged():

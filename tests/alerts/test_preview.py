@@ -100,6 +100,16 @@ def test_a_decision_that_is_old_says_how_young_it_would_have_to_be():
     assert (past.subject, past.title) == ("policy-1", "China: export control on Dy")
 
 
+def test_a_file_of_decisions_that_says_no_types_is_told_and_not_called_quiet():
+    act = PolicyAct("policy-1", "Decision on Dy", "", "tighten", NOW.date(), "Dy", "", "")
+    (one,) = preview([PolicyEvent("decisions")], Situation(NOW, policy_acts=(act,)))
+
+    assert one.outcome is Outcome.NOT_JUDGED
+    assert one.line.startswith(
+        "decisions decisions: can't judge: no decision in policy_events.csv says its type"
+    )
+
+
 def test_between_the_limits_nothing_opens_but_what_is_open_would_stay():
     quiet, between = (
         preview([replace(PRICE, limits=(limit,))], at_chance(0.4))

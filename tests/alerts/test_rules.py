@@ -229,6 +229,20 @@ def test_each_severity_of_a_drop_says_what_it_waits_for():
     )
 
 
+def test_a_rule_that_needs_one_month_speaks_of_one_month():
+    rule = replace(DROP, min_known_months=1)
+    alone, after_one = (
+        make_observed(dict.fromkeys(names, 5000.0))
+        for names in (["2025-05"], ["2025-04", "2025-05"])
+    )
+
+    assert "fewer than 1 month known" in refusal(
+        rule, Situation(known_at=NOW, observed={alone.series: alone})
+    )
+    reading = read(rule, Situation(known_at=NOW, observed={after_one.series: after_one}))
+    assert value_of(reading, "12-month mean") == "5,000 t, from 1 known month (Apr 2025)"
+
+
 def test_two_low_months_with_an_unknown_month_between_are_not_two_running():
     months = {f"2024-{m:02}": 5000 for m in range(1, 11)} | {"2024-11": 1000, "2025-01": 1000}
     known_at = end_of("2025-02-21")
@@ -250,7 +264,7 @@ def test_two_low_months_with_an_unknown_month_between_are_not_two_running():
         ),
         pytest.param(
             {f"2024-{m:02}": 0 for m in range(6, 13)} | {"2025-05": 0},
-            "fewer than 4 months known",
+            "the mean of the 7 months known before May 2025 is 0 t; a mean above 0 is needed",
             id="a mean of zero",
         ),
     ],

@@ -17,7 +17,7 @@ from alerts.rules import (
     StockCover,
 )
 from forecasting.results import Indicator, Interval, Situation
-from tests.builders import NOW, make_projection
+from tests.builders import NOW, end_of, make_projection
 
 WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
 
@@ -222,6 +222,34 @@ def test_a_market_without_a_new_enough_projection_says_why(rule):
         "World NdFeB magnets: its figures are known only through May 2025, 521 days ago; "
         f"the rule judges up to {rule.max_age_days} days"
     )
+
+
+@pytest.mark.parametrize(
+    ("rule", "last_day", "through"),
+    [
+        pytest.param(replace(COVER, max_age_days=500), "2025-09-30", "Sep 2025", id="stock_cover"),
+        pytest.param(
+            replace(SHORTFALL, max_age_days=500), "2025-12-31", "Dec 2025", id="shortfall"
+        ),
+        pytest.param(replace(HHI, max_age_days=500), "2026-06-30", "Jun 2026", id="concentration"),
+    ],
+)
+def test_months_that_are_over_are_not_judged_from_the_day_after_the_last(rule, last_day, through):
+    situation = known(indicated(6000.0))
+    assert read(rule, replace(situation, known_at=end_of(last_day)))
+    late = replace(situation, known_at=end_of(last_day) + timedelta(seconds=1))
+    assert refusal(rule, late) == (
+        f"World NdFeB magnets: the months that it speaks of are over: through {through}"
+    )
+
+
+def test_one_month_ahead_is_told_as_one_month():
+    reading = read(replace(SHORTFALL, horizon_months=1), known(make_projection()))
+    assert "of demand unmet over 1 month in the middle outcome" in reading.headline
+    assert value_of(reading, "Middle outcome").endswith("of demand unmet over the next month")
+    supposed = replace(SHORTFALL, horizon_months=1, scenario="freeze")
+    reading = read(supposed, known(make_projection(scenario="freeze", scenario_title="Freeze")))
+    assert "unmet over 1 month in the middle outcome; scenario: Freeze" in reading.headline
 
 
 @pytest.mark.parametrize("rule", [COVER, SHORTFALL], ids=["stock_cover", "shortfall"])

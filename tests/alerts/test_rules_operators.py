@@ -181,8 +181,8 @@ def test_a_silent_pipeline_is_told_with_hours_then_days():
     assert dict(reading.labels) == {"type": "silent_pipeline", "rule": "silent"}
 
 
-def test_rules_that_were_never_judged_are_no_silence():
-    assert "never judged before" in refusal(SILENT, Situation(NOW))
+def test_rules_that_were_never_judged_are_no_silence_and_nothing_that_could_not_be_judged():
+    assert SILENT.evaluate(Situation(NOW)) == ()
 
 
 def test_the_input_changes_once_a_day_while_silent():

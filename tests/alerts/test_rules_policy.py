@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.rules import HEADLINE_LIMIT, PolicyEvent, Reading, RuleOptions, Severity
+from alerts.rules import (
+    HEADLINE_LIMIT,
+    NotEvaluated,
+    PolicyEvent,
+    Reading,
+    RuleOptions,
+    Severity,
+)
 from forecasting.results import PolicyAct, Situation
 from tests.builders import end_of
 
@@ -79,6 +86,15 @@ def test_every_decision_that_was_news_is_answered_clear_before_it_is_left_out(da
 )
 def test_a_rule_hears_of_its_kinds_directions_and_elements(rule, is_said):
     assert bool(rule.evaluate(on("2025-04-05"))) is is_said
+
+
+def test_decisions_of_which_none_says_its_type_are_not_judged_and_one_that_does_is_enough():
+    untyped = replace(APRIL, act="policy-2", kind="")
+    (answer,) = RULE.evaluate(on("2025-04-10", untyped, replace(untyped, act="policy-3")))
+    assert isinstance(answer, NotEvaluated)
+    assert answer.why.startswith("no decision in policy_events.csv says its type")
+    assert [one.subject for one in RULE.evaluate(on("2025-04-10", untyped, APRIL))] == [APRIL.act]
+    assert RULE.evaluate(Situation(end_of("2025-04-10"))) == ()
 
 
 def test_each_decision_is_a_subject_of_its_own():

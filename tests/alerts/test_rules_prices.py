@@ -22,7 +22,7 @@ from alerts.rules import (
 )
 from alerts.rules.limits import exits_of
 from forecasting.results import Situation
-from tests.builders import NOW, make_forecast, make_observed
+from tests.builders import NOW, end_of, make_forecast, make_observed
 
 WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
 RISING = (Limit(WARNING, 80.0, 70.0), Limit(CRITICAL, 100.0, 90.0))
@@ -239,6 +239,23 @@ def test_a_quantile_that_no_forecast_carries_comes_from_its_paths():
 )
 def test_a_level_that_can_not_be_judged_says_why(rule, situation, why):
     assert refusal(rule, situation) == why
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param(CHANCE, id="spike"),
+        pytest.param(RISE, id="quantile"),
+        pytest.param(replace(LEVEL, horizon_months=3), id="level ahead"),
+    ],
+)
+def test_months_that_are_over_are_not_judged_from_the_day_after_the_last(rule):
+    forecast = make_forecast(cutoff=date(2025, 1, 1))
+    known = Situation(end_of("2025-04-30"), forecasts={"nd_oxide": forecast})
+    assert read(rule, known).ends_on == date(2025, 4, 30)
+    assert refusal(rule, replace(known, known_at=end_of("2025-05-01"))) == (
+        "Neodymium oxide, FOB China: the months that it speaks of are over: through Apr 2025"
+    )
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,15 @@ def test_an_episode_is_what_its_first_post_makes_it(day, known_through, verdict)
     assert found is verdict
 
 
+def test_a_subject_that_is_known_less_far_leaves_the_episodes_of_others_judged():
+    """Of "nd" nothing came, and all is known; "sm" ended in 2019; of "dy" nothing is known."""
+    episodes = [seen_on(date(2025, 8, 1), subject) for subject in ("nd", "sm", "dy")]
+    through = {"nd": date(2025, 12, 31), "sm": date(2019, 12, 31)}
+    quality = scored([EVENT], episodes, known_through=through)
+    assert (quality.episodes, quality.false_episodes) == (1, 1)
+    assert scored([EVENT], episodes).false_episodes == 3
+
+
 def test_an_event_of_another_subject_makes_no_hit():
     episode = seen_on(date(2025, 5, 1), "dy")
     found = score_incident(episode, [EVENT], horizon=HORIZON, known_through=date(2026, 1, 1))

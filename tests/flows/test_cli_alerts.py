@@ -420,6 +420,14 @@ def test_a_drill_goes_to_the_route_or_channel_that_is_asked_for(slack, capsys):
     assert "there is no route 'byers'; did you mean 'buyers'?" in capsys.readouterr().err
 
 
+def test_a_drill_arrives_though_everything_is_silenced(slack, capsys):
+    assert cli.main(silence("rule=*")) == 0
+    capsys.readouterr()
+    assert cli.main(["alerts", "drill", "--route", "buyers"]) == 0
+    assert "ok   buyers" in capsys.readouterr().out
+    assert len(slack.workspace.roots()) == 1
+
+
 def test_a_drill_that_is_refused_says_so_and_is_never_sent_later(slack, capsys):
     slack.fail("chat.postMessage", Fault("error", applied=False, error="channel_not_found"))
     assert cli.main(["alerts", "drill", "--route", "buyers"]) == 3

@@ -3,19 +3,20 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from alerts.incident import Reason, State
 from alerts.ledger import Receipt
-from alerts.rules import Severity
+from alerts.rules import DropLimit, Limit, PriceSpike, Severity, VolumeDrop
 from flows import steps
-from flows.outcomes import episodes_of, score_closed
+from flows.outcomes import DROP_DAYS, episodes_of, falls, rises, score_closed
 from flows.settings import load_settings
 from flows.storage.ledger import LifeStep
 from flows.wiring import build
+from tests.builders import make_observed
 
 DAY = timedelta(days=1)
 NOW = datetime(2025, 5, 21, 12, tzinfo=UTC)
@@ -96,3 +97,28 @@ def test_an_episode_begins_with_its_first_crossing_and_is_seen_when_it_is_posted
 def test_a_stretch_of_waiting_that_came_to_nothing_is_no_episode():
     life = [step(0, State.PENDING, Reason.PENDING), step(3, State.RESOLVED, Reason.STILL_QUIET)]
     assert episodes_of(life, {}) == ()
+
+
+def months(year: int, count: int) -> dict[str, float]:
+    return {f"{year}-{month:02}": 100.0 for month in range(1, count + 1)}
+
+
+def test_the_truth_of_each_series_is_known_as_far_as_its_own_figures():
+    now = make_observed(months(2024, 12) | months(2025, 7), series="nd_oxide")
+    ended = make_observed(months(2019, 12), series="sm_oxide")
+    empty = make_observed({}, series="tb_oxide")
+    names = ("nd_oxide", "sm_oxide", "tb_oxide")
+    finals = dict(zip(names, (now, ended, empty), strict=True))
+
+    spike = PriceSpike("spike", names, (Limit(Severity.WARNING, 0.5, 0.35),))
+    drop = VolumeDrop("drop", names, (DropLimit(Severity.WARNING, 0.6, 0.75),))
+    told = timedelta(days=DROP_DAYS)
+
+    assert rises(spike, finals).known_through == {
+        "nd_oxide": date(2025, 7, 31),
+        "sm_oxide": date(2019, 12, 31),
+    }
+    assert falls(drop, finals).known_through == {
+        "nd_oxide": date(2025, 7, 31) + told,
+        "sm_oxide": date(2019, 12, 31) + told,
+    }

@@ -248,17 +248,59 @@ def test_acts_are_those_known_at_the_moment_oldest_first(tmp_path):
     assert [one.known_on.day for one in acts(tmp_path, *rows, on="2025-04-29")] == [4]
 
 
-def test_the_identity_of_an_act_outlives_its_wording_and_tells_acts_of_one_day_apart(tmp_path):
-    row = "2025-04-04,day,China,{kind},{direction},{what},{materials},s,high"
-    same = {"kind": "quota", "direction": "tighten", "what": "x", "materials": "Dy"}
+ROW = {
+    "date": "2025-04-04",
+    "date_precision": "day",
+    "actor": "China",
+    "type": "quota",
+    "direction": "tighten",
+    "what": "x",
+    "materials": "Dy",
+    "source": "s",
+    "confidence": "high",
+}
 
-    def identity(**changes: str) -> str:
-        return acts(tmp_path, row.format(**{**same, **changes}))[0].act
 
-    first = identity()
-    assert first.startswith("policy-2025-04-04-")
-    assert identity(what="said better", direction="loosen") == first
-    assert len({first, identity(kind="export_control"), identity(materials="Tb")}) == 3
+def row(**changes: str) -> str:
+    return ",".join({**ROW, **changes}.values())
+
+
+@pytest.mark.parametrize(
+    "corrected",
+    [
+        {"what": "said better", "direction": "loosen"},
+        {"type": "export_control"},
+        {"materials": "Tb"},
+        {"source": "Announcement 18", "confidence": "low"},
+        {"actor": "CHINA"},
+        {"date_precision": "month"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_the_identity_of_an_act_outlives_a_correction_of_its_row(tmp_path, corrected):
+    (first,), (second,) = acts(tmp_path, row()), acts(tmp_path, row(**corrected))
+    assert first.act.startswith("policy-2025-04-04-")
+    assert second.act == first.act
+
+
+def test_acts_of_another_day_or_actor_are_others(tmp_path):
+    found = acts(tmp_path, row(), row(actor="India"), row(date="2025-04-05"))
+    assert len({one.act for one in found}) == 3
+
+
+def test_rows_in_another_order_keep_their_identities_where_day_and_actor_are_theirs_alone(tmp_path):
+    rows = [row(), row(actor="India", what="y"), row(date="2025-04-05", what="z")]
+    before, after = acts(tmp_path, *rows), acts(tmp_path, *reversed(rows))
+    assert {one.detail: one.act for one in before} == {one.detail: one.act for one in after}
+    assert len(before) == 3
+
+
+def test_acts_of_one_day_and_actor_are_numbered_in_the_order_of_the_file(tmp_path):
+    # Sorted by direction they stand the other way round: the number is that of the file.
+    rows = [row(what="first", direction="tighten"), row(what="second", direction="loosen")]
+    found = {one.detail: one.act for one in acts(tmp_path, *rows)}
+    alone = acts(tmp_path, rows[0])[0].act
+    assert found == {"first": alone, "second": f"{alone}-2"}
 
 
 def test_every_shipped_decision_has_an_identity_of_its_own_and_a_title_that_fits():

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 
 from alerts.grouping import Desk
-from alerts.ledger import EntryKind, Judgement, NewEntry, Receipt
+from alerts.ledger import EntryKind, Judgement, NewEntry, OutboxState, Receipt
 from alerts.lifecycle import DataState, Reason, State
 from alerts.rules import NotEvaluated, RuleOptions, Severity
 from alerts.silences import Silence
@@ -94,7 +94,44 @@ def compose(decision):
         yield NewEntry(EntryKind.NOTICE, "on-call", "#on-call", message)
 
 
-def judge(ledger: SqlLedger, *results, after=timedelta(0), options=OPTIONS, desk=DESK, **others):
+MORNING = NOW + 12 * HOUR
+NIGHT = replace(
+    DESK, quiet_until=lambda reading, severity: MORNING if severity < CRITICAL else None
+)
+"""A desk at which everything but criticals is muted until the morning."""
+
+
+def muted(decision):
+    """As at night: a first message and every turn wait for the morning, an edit does not."""
+    one = decision.incident
+    until = NIGHT.quiet_until(one.reading, one.severity)
+    for entry in compose(decision):
+        waits = entry.kind is EntryKind.REPLY or one.revision == 1
+        yield replace(entry, not_before=until) if waits else entry
+
+
+def with_picture(decision):
+    yield from muted(decision)
+    yield NewEntry(EntryKind.CHART, "buyers", "#buyers", {}, image=b"png", not_before=MORNING)
+
+
+def calling(decision):
+    """Calls people by name in a first message and in a turn, as long as there is something to act on."""
+    one = decision.incident
+    for entry in compose(decision):
+        names = one.state.is_open and (entry.kind is EntryKind.REPLY or one.revision == 1)
+        yield replace(entry, message={**entry.message, "mention": "here" if names else ""})
+
+
+def judge(
+    ledger: SqlLedger,
+    *results,
+    after=timedelta(0),
+    options=OPTIONS,
+    desk=DESK,
+    compose=compose,
+    **others,
+):
     return ledger.judge(
         "live",
         [Judgement(one, options) for one in results],
@@ -205,9 +242,10 @@ def test_a_shortfall_names_the_drop_inside_and_takes_its_name_away_when_that_end
 
 def test_what_is_named_inside_keeps_up_with_its_newest_number(ledger):
     judge(ledger, shortfall(), drop())
+    send_all(ledger)
     judge(ledger, shortfall(), drop(number=2), after=DAY)
-    (root,) = ledger.entries("live", incident_id=of(ledger, "short").id)
-    assert root.message["beside"] == ["drop: reading 2"]
+    _, edit = ledger.entries("live", incident_id=of(ledger, "short").id)
+    assert edit.message["beside"] == ["drop: reading 2"]
 
 
 def test_a_silence_holds_what_it_fits_and_nothing_else_until_it_ends(ledger):
@@ -223,6 +261,140 @@ def test_a_silence_holds_what_it_fits_and_nothing_else_until_it_ends(ledger):
     (released,) = attend(ledger, DAY + HOUR)
     assert (released.reason, released.says) == (Reason.RELEASED, True)
     assert said(ledger, "drop") == ["root"]
+
+
+# --- what nobody can read explains nothing ----------------------------------------------
+
+
+def test_a_refused_message_explains_nothing_and_what_it_held_is_told(ledger):
+    judge(ledger, stale(), price())
+    root = ledger.claim("live", NOW, HOUR)
+    assert of(ledger, "level").held
+    ledger.mark_dead(root, "not_in_channel", now=NOW)
+    (released,) = attend(ledger, timedelta(minutes=1))
+    assert (released.incident.rule, released.reason) == ("level", Reason.RELEASED)
+    crisis = judge(ledger, price("crisis", CRITICAL), after=HOUR)[0]
+    assert (crisis.says, crisis.incident.held) == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "is_held"),
+    [pytest.param(60, True, id="an hour"), pytest.param(61, False, id="longer than an hour")],
+)
+def test_a_message_that_waits_explains_for(ledger, minutes, is_held):
+    judge(ledger, stale())
+    (told,) = judge(ledger, price(), after=timedelta(minutes=minutes))
+    assert bool(told.incident.held) is is_held
+    assert told.says is not is_held
+
+
+def test_a_message_that_stands_explains_however_old_it_is(ledger):
+    judge(ledger, stale())
+    send_all(ledger)
+    assert judge(ledger, price("level", CRITICAL), after=9 * DAY)[0].incident.held
+
+
+def test_a_look_into_the_past_measures_waiting_by_the_wall_clock(ledger):
+    judge(ledger, stale(), written_at=NOW + 90 * DAY)
+    again = NOW + 90 * DAY + HOUR
+    assert judge(ledger, price(), after=DAY, written_at=again)[0].incident.held
+
+
+def test_a_message_that_is_muted_until_the_morning_explains_nothing_at_night(ledger):
+    late, level = judge(ledger, stale(), price("level", CRITICAL), desk=NIGHT, compose=muted)
+    assert late.says
+    assert (level.says, level.incident.held) == (True, "")
+    attend(ledger, timedelta(minutes=5), NIGHT)
+    assert ledger.claim("live", NOW, HOUR).incident_id == level.incident.id
+
+
+def test_a_louder_alert_that_was_refused_leaves_the_milder_one_to_speak(ledger):
+    judge(ledger, price("crisis", CRITICAL))
+    ledger.mark_dead(ledger.claim("live", NOW, HOUR), "is_archived", now=NOW)
+    assert judge(ledger, price("level"), after=HOUR)[0].says
+
+
+# --- silences, snoozes, and a message that still waits -----------------------------------
+
+
+def silence_all(ledger: SqlLedger, after: timedelta, days: int = 2) -> None:
+    made = NOW + after
+    ledger.add_silence(Silence("s1", (("rule", "*"),), made + days * DAY, "known", "ana", made))
+
+
+def test_a_silence_takes_back_a_message_that_nobody_tried_to_send(ledger):
+    judge(ledger, drop(), desk=NIGHT, compose=muted)
+    silence_all(ledger, HOUR)
+    attend(ledger, 2 * HOUR, NIGHT)
+    held = of(ledger, "drop")
+    assert (held.told_state, held.told_at, held.revision) == (None, None, 0)
+    assert (held.peak, held.claim_ends_on) == (Severity.INFO, None)
+    assert ledger.entries("live") == ()
+    judge(ledger, drop(number=2), after=DAY, desk=NIGHT, compose=muted)
+    assert ledger.entries("live") == ()
+    ledger.end_silence("s1", NOW + DAY)
+    (released,) = attend(ledger, DAY, NIGHT)
+    assert (released.reason, released.incident.revision) == (Reason.RELEASED, 1)
+    assert said(ledger, "drop") == ["root"]
+
+
+def test_what_ends_under_a_silence_that_took_its_message_back_is_never_told(ledger):
+    judge(ledger, drop())
+    silence_all(ledger, HOUR)
+    attend(ledger, HOUR)
+    judge(ledger, drop(None, 2), after=2 * HOUR)
+    assert of(ledger, "drop").state is State.RESOLVED
+    assert ledger.entries("live") == ()
+
+
+def test_a_silence_leaves_a_message_that_may_stand_already(ledger):
+    judge(ledger, drop())
+    root = ledger.claim("live", NOW, HOUR)
+    ledger.release(root, not_before=NOW + HOUR, error="ratelimited")
+    silence_all(ledger, HOUR)
+    attend(ledger, HOUR)
+    assert said(ledger, "drop") == ["root"]
+    assert of(ledger, "drop").told_state is State.FIRING
+
+
+def snoozed(ledger: SqlLedger, rule: str, until: timedelta):
+    asleep = partial(snooze, by="ana", until=NOW + until, now=NOW + HOUR)
+    return ledger.act(
+        of(ledger, rule).id, asleep, note="ana", now=NOW + HOUR, compose=compose, desk=NIGHT
+    )
+
+
+def test_a_snooze_takes_back_a_message_that_waits_and_tells_it_when_it_ends(ledger):
+    judge(ledger, drop(), desk=NIGHT, compose=with_picture)
+    assert said(ledger, "drop") == ["root", "chart"]
+    decision = snoozed(ledger, "drop", 7 * DAY)
+    assert (decision.reason, decision.says) == (Reason.SNOOZED, False)
+    assert said(ledger, "drop") == []
+    assert ledger.transitions(of(ledger, "drop").id)[-1].note == "ana"
+    assert attend(ledger, 2 * DAY, NIGHT) == ()
+    (woken,) = attend(ledger, 8 * DAY, NIGHT)
+    assert woken.says
+    assert said(ledger, "drop") == ["root"]
+
+
+def test_a_critical_that_rises_above_a_snooze_is_told_though_its_message_was_taken_back(ledger):
+    judge(ledger, drop(), desk=NIGHT, compose=muted)
+    snoozed(ledger, "drop", 7 * DAY)
+    (risen,) = judge(ledger, drop(CRITICAL, 2), after=2 * HOUR, desk=NIGHT, compose=muted)
+    assert (risen.says, risen.incident.snoozed_until) == (True, None)
+    assert ledger.claim("live", NOW + 2 * HOUR, HOUR).message["severity"] == "CRITICAL"
+
+
+def test_what_was_to_stand_in_a_thread_that_is_taken_back_is_told_by_itself(ledger):
+    pair(ledger)
+    made = Silence("s1", (("rule", "lead"),), NOW + 9 * DAY, "known", "ana", NOW)
+    ledger.add_silence(made)
+    attend(ledger, HOUR)
+    assert of(ledger, "member").leader == ""
+    send_all(ledger, HOUR)
+    assert said(ledger, "lead") == []
+    (root,) = ledger.entries("live", incident_id=of(ledger, "member").id)
+    assert (root.state, root.thread) == (OutboxState.SENT, None)
 
 
 # --- grouping and storms -------------------------------------------------------------
@@ -272,6 +444,81 @@ def test_nine_at_once_are_one_digest_and_eight_are_not(ledger):
     (lead,) = [one for one in late if not one.leader]
     assert {one.leader for one in late} == {"", lead.id}
     assert len(lead.beside) == 8
+
+
+def pair(ledger: SqlLedger, **others) -> None:
+    """Two alerts on one market at one look: "lead" is critical, "member" stands in its thread."""
+    market = (("market", "m"),)
+    lead = replace(reading("lead", CRITICAL, labels=market), subject="a")
+    member = replace(reading("member", labels=market), subject="b")
+    judge(ledger, lead, member, **others)
+    assert of(ledger, "member").leader == of(ledger, "lead").id
+
+
+def test_what_was_to_stand_in_the_thread_of_a_refused_message_is_told_by_itself(ledger):
+    pair(ledger)
+    lead = ledger.claim("live", NOW, HOUR)
+    assert ledger.claim("live", NOW, HOUR) is None
+    ledger.mark_dead(lead, "invalid_blocks", now=NOW)
+    alone = ledger.claim("live", NOW, HOUR)
+    assert (alone.incident_id, alone.thread) == (of(ledger, "member").id, None)
+    ledger.mark_sent(alone, Receipt("C1", "1.0"), now=NOW)
+    assert of(ledger, "member").leader == ""
+    # What follows goes under its own message too, and the refused one doesn't name it any more.
+    judge(ledger, reading("member", CRITICAL, 2, labels=(("market", "m"),)), after=HOUR)
+    send_all(ledger, HOUR)
+    states = {one.state for one in ledger.entries("live", incident_id=of(ledger, "member").id)}
+    assert states == {OutboxState.SENT}
+    assert of(ledger, "lead").beside == ()
+
+
+def test_what_may_be_posted_now_does_not_wait_for_a_leader_that_is_muted(ledger):
+    desk = replace(DESK, quiet_until=lambda reading, _: MORNING if reading.rule == "lead" else None)
+    market = (("market", "m"),)
+    results = [reading("lead", CRITICAL, labels=market), reading("member", labels=market)]
+    results = [replace(one, subject=one.rule) for one in results]
+    judge(ledger, *results, desk=desk)
+    assert of(ledger, "member").leader == ""
+
+
+def test_a_member_that_rises_at_night_leaves_a_leader_that_is_muted(ledger):
+    market = (("market", "m"),)
+
+    def at(rule: str, severity: Severity, number: int):
+        return replace(reading(rule, severity, number, labels=market), subject=rule)
+
+    first = [at("lead", WARNING, 1), at("member", WARNING, 1)]
+    judge(ledger, *first, desk=NIGHT, compose=muted)
+    assert of(ledger, "member").leader == of(ledger, "lead").id
+    assert ledger.claim("live", NOW, HOUR) is None
+    judge(ledger, at("member", CRITICAL, 2), after=HOUR, desk=NIGHT, compose=muted)
+    told = ledger.claim("live", NOW + HOUR, HOUR)
+    assert (told.incident_id, told.message["severity"]) == (of(ledger, "member").id, "CRITICAL")
+    assert of(ledger, "lead").beside == ()
+
+
+def test_a_leader_that_ended_names_what_is_open_in_its_thread_until_that_ends_too(ledger, database):
+    pair(ledger)
+    send_all(ledger)
+    market = (("market", "m"),)
+    over = replace(reading("lead", None, 2, labels=market), subject="a")
+    judge(ledger, over, after=HOUR)
+    assert (of(ledger, "lead").state, of(ledger, "lead").beside) == (
+        State.RESOLVED,
+        ("member: reading 1",),
+    )
+    send_all(ledger, HOUR)
+    newer = replace(reading("member", WARNING, 2, labels=market), subject="b")
+    judge(ledger, over, newer, after=2 * HOUR)
+    newest = ledger.entries("live", incident_id=of(ledger, "lead").id)[-1]
+    assert (newest.kind, newest.message["beside"]) == (EntryKind.EDIT, ["member: reading 2"])
+    send_all(ledger, 2 * HOUR)
+    before = everything(database)
+    judge(ledger, over, newer, after=3 * HOUR)
+    assert everything(database) == before
+    judge(ledger, replace(reading("member", None, 3), subject="b"), after=4 * HOUR)
+    assert of(ledger, "lead").beside == ()
+    assert ledger.entries("live", incident_id=of(ledger, "lead").id)[-1].message["beside"] == []
 
 
 # --- failures, gaps and late answers ----------------------------------------------------
@@ -464,6 +711,24 @@ def test_someone_is_called_once_and_never_for_what_was_taken_on(ledger):
     assert "notice" not in said(ledger, "level")
 
 
+def test_nobody_is_called_for_a_message_that_has_not_stood_for_long_enough(ledger):
+    desk = Desk(call_after=lambda reading, severity: 4 * HOUR)
+    judge(ledger, drop(CRITICAL), desk=desk)
+    assert attend(ledger, 5 * HOUR, desk) == ()
+    assert of(ledger, "drop").called_at is None
+    send_all(ledger, 6 * HOUR)
+    assert attend(ledger, 9 * HOUR, desk) == ()
+    (called,) = attend(ledger, 10 * HOUR, desk)
+    assert (called.reason, called.calls) == (Reason.UNACKNOWLEDGED, True)
+
+
+def test_nobody_is_called_for_a_message_that_was_refused(ledger):
+    desk = Desk(call_after=lambda reading, severity: 4 * HOUR)
+    judge(ledger, drop(CRITICAL), desk=desk)
+    ledger.mark_dead(ledger.claim("live", NOW, HOUR), "is_archived", now=NOW)
+    assert attend(ledger, 5 * HOUR, desk) == ()
+
+
 # --- a message that waits ------------------------------------------------------------------
 
 
@@ -497,6 +762,94 @@ def test_what_waited_behind_a_refused_message_does_not_overtake_what_it_says_by_
     (entry,) = ledger.entries("live")
     assert (entry.kind, entry.message["state"]) == (EntryKind.ROOT, "RESOLVED")
     assert ledger.redrive() == 1
+
+
+def test_a_critical_is_not_kept_until_the_morning_by_the_warning_that_it_was(ledger):
+    judge(ledger, drop(), desk=NIGHT, compose=with_picture)
+    judge(ledger, drop(number=2), after=timedelta(minutes=30), desk=NIGHT, compose=muted)
+    assert ledger.claim("live", NOW + HOUR, HOUR) is None  # newer numbers end no night
+    judge(ledger, drop(CRITICAL, 3), after=HOUR, desk=NIGHT, compose=muted)
+    sent = ledger.claim("live", NOW + HOUR, HOUR)
+    assert (sent.kind, sent.message["severity"]) == (EntryKind.ROOT, "CRITICAL")
+    ledger.mark_sent(sent, Receipt("C1", "1.0"), now=NOW + HOUR)
+    assert ledger.claim("live", NOW + HOUR, HOUR).kind is EntryKind.CHART
+
+
+def test_a_message_that_slack_refused_for_a_while_is_not_hastened_by_newer_numbers(ledger):
+    judge(ledger, drop())
+    later = NOW + 2 * HOUR
+    ledger.release(ledger.claim("live", NOW, HOUR), not_before=later, error="ratelimited")
+    judge(ledger, drop(CRITICAL, 2), after=HOUR)
+    (root,) = ledger.entries("live")
+    assert (root.not_before, root.message["severity"]) == (later, "CRITICAL")
+
+
+def test_a_turn_that_is_muted_keeps_no_louder_one_back_and_is_not_told_after_it(ledger):
+    judge(ledger, drop(Severity.INFO))
+    send_all(ledger)
+    judge(ledger, drop(WARNING, 2), after=HOUR, desk=NIGHT, compose=muted)
+    send_all(ledger, HOUR)
+    assert ledger.summary("live", NOW + HOUR).next_due_at == MORNING
+    judge(ledger, drop(CRITICAL, 3), after=2 * HOUR, desk=NIGHT, compose=muted)
+    assert ledger.summary("live", NOW + 2 * HOUR).next_due_at == NOW + 2 * HOUR
+    send_all(ledger, 2 * HOUR)
+    replies = [one for one in ledger.entries("live") if one.kind is EntryKind.REPLY]
+    assert [(one.message["severity"], one.state) for one in replies] == [
+        ("WARNING", OutboxState.SKIPPED),
+        ("CRITICAL", OutboxState.SENT),
+    ]
+    assert "newer word" in replies[0].error
+    assert ledger.summary("live", NOW + 3 * DAY).pending == 0
+
+
+def test_an_edit_does_not_wait_behind_a_turn_that_is_muted(ledger):
+    judge(ledger, drop(Severity.INFO))
+    send_all(ledger)
+    judge(ledger, drop(WARNING, 2), after=HOUR, desk=NIGHT, compose=muted)
+    send_all(ledger, HOUR)
+    judge(ledger, drop(WARNING, 3), after=2 * HOUR, desk=NIGHT, compose=muted)
+    assert ledger.summary("live", NOW + 2 * HOUR).next_due_at == NOW + 2 * HOUR
+    edit = ledger.claim("live", NOW + 2 * HOUR, HOUR)
+    assert (edit.kind, edit.message["headline"]) == (EntryKind.EDIT, "drop: reading 3")
+    ledger.mark_sent(edit, Receipt("C1", "1.0"), now=NOW + 2 * HOUR)
+    assert ledger.claim("live", NOW + 2 * HOUR, HOUR) is None
+    assert ledger.claim("live", MORNING, HOUR).kind is EntryKind.REPLY
+
+
+def test_nothing_goes_before_a_message_that_is_muted(ledger):
+    judge(ledger, drop(), desk=NIGHT, compose=with_picture)
+    assert ledger.claim("live", MORNING - HOUR, HOUR) is None
+    assert ledger.claim("live", MORNING, HOUR).kind is EntryKind.ROOT
+
+
+def test_who_was_to_be_called_by_a_waiting_message_is_called_by_what_it_says_in_the_end(ledger):
+    judge(ledger, drop(), compose=calling)
+    judge(ledger, drop(number=2), after=HOUR, compose=calling)
+    (root,) = ledger.entries("live")
+    assert (root.message["headline"], root.message["mention"]) == ("drop: reading 2", "here")
+    judge(ledger, drop(None, 3), after=2 * HOUR, compose=calling)
+    (root,) = ledger.entries("live")
+    assert root.message["mention"] == ""  # nothing is left to act on
+
+
+@pytest.mark.parametrize("end", ["mark_dead", "release"])
+def test_who_a_turn_would_have_called_is_called_by_the_message_that_takes_it_in(ledger, end):
+    judge(ledger, drop())
+    root = ledger.claim("live", NOW, HOUR)
+    judge(ledger, drop(CRITICAL, 2), after=HOUR, compose=calling)
+    if end == "mark_dead":
+        ledger.mark_dead(root, "is_archived", now=NOW + HOUR)
+    else:
+        ledger.release(root, not_before=NOW + HOUR)
+    (entry,) = ledger.entries("live")
+    assert (entry.message["severity"], entry.message["mention"]) == ("CRITICAL", "here")
+
+
+def test_who_a_rise_calls_is_called_by_the_message_that_waits(ledger):
+    judge(ledger, drop())
+    judge(ledger, drop(CRITICAL, 2), after=HOUR, compose=calling)
+    (entry,) = ledger.entries("live")
+    assert (entry.message["severity"], entry.message["mention"]) == ("CRITICAL", "here")
 
 
 # --- scores and records -----------------------------------------------------------------------

@@ -129,6 +129,59 @@ def test_a_limit_changed_and_changed_back_is_judged_each_time(ledger):
     assert len(ledger.open_incidents("live")) == 1
 
 
+@pytest.mark.parametrize(
+    "again",
+    [
+        pytest.param([(1, "v1"), (2, "v1"), (1, "v1")], id="an older forecast comes back"),
+        pytest.param([(1, "v1"), (1, "v2"), (1, "v1")], id="two workers with different rule files"),
+    ],
+)
+def test_an_input_counts_once_towards_opening_when(ledger, again):
+    patient = replace(OPTIONS, for_evaluations=3)
+    reasons = [
+        ledger.record(
+            "live",
+            replace(make_reading(number), rule_version=version),
+            patient,
+            now=NOON + timedelta(hours=hour),
+            compose=compose,
+        ).reason
+        for hour, (number, version) in enumerate(again)
+    ]
+    assert reasons == [Reason.PENDING, Reason.PENDING, Reason.ALREADY_EVALUATED]
+
+
+def test_a_limit_changed_and_changed_back_is_judged_again_for_what_is_open_and_needs_several(
+    ledger,
+):
+    patient = replace(OPTIONS, for_evaluations=2)
+    tight, loose = make_reading(2), replace(make_reading(2), rule_version="v2")
+    reasons = [
+        ledger.record(
+            "live", one, patient, now=NOON + timedelta(hours=hour), compose=compose
+        ).reason
+        for hour, one in enumerate([make_reading(1), tight, loose, tight, tight])
+    ]
+    assert reasons == [
+        Reason.PENDING,
+        Reason.OPENED,
+        Reason.LIMIT_CHANGED,
+        Reason.LIMIT_CHANGED,
+        Reason.ALREADY_EVALUATED,
+    ]
+
+
+def test_what_was_judged_before_a_rule_went_away_counts_anew_when_it_returns(ledger):
+    patient = replace(OPTIONS, for_evaluations=2)
+    for hour, number in enumerate((1, 2)):
+        now = NOON + timedelta(hours=hour)
+        opened = ledger.record("live", make_reading(number), patient, now=now, compose=compose)
+    ledger.withdraw(opened.incident.id, now=NOON + timedelta(hours=2), compose=compose)
+    later = NOON + timedelta(hours=3)
+    again = ledger.record("live", make_reading(2), patient, now=later, compose=compose)
+    assert again.reason is Reason.PENDING
+
+
 def test_a_rule_switched_off_and_on_again_opens_again_on_the_same_input(ledger):
     opened = record(ledger, make_reading(1))
     ledger.withdraw(opened.incident.id, now=NOON + timedelta(hours=1), compose=compose)
@@ -307,6 +360,20 @@ def test_two_processes_at_once_evaluate_each_input_once(database_url):
     for worker in workers:
         worker.join()
     assert sorted(found) == ["ALREADY_EVALUATED"] * 10 + ["OPENED"] * 10
+
+
+def test_where_each_incident_is_told_is_one_answer_for_all_of_them(ledger):
+    one = record(ledger, make_reading(1)).incident
+    two = record(ledger, make_reading(1, "nd_oxide")).incident
+    held = ledger.record(
+        "live", make_reading(1, "tb_oxide"), OPTIONS, now=NOON, compose=lambda _: ()
+    ).incident
+    assert ledger.channels("live", [one.id, two.id, held.id, "nobody"]) == {
+        one.id: "#alerts",
+        two.id: "#alerts",
+    }
+    assert ledger.channels("live", []) == {}
+    assert ledger.channels("another", [one.id]) == {}
 
 
 # --- what waits -----------------------------------------------------------------

@@ -49,3 +49,18 @@ def test_the_latest_runs_are_those_of_the_book_asked_for(store):
     store.start("r-3", "live", NOON, NOON + timedelta(hours=2))
     assert [run.run_id for run in store.latest("live", 5)] == ["r-3", "r-1"]
     assert [run.run_id for run in store.latest()] == ["r-3"]
+
+
+def test_the_last_step_that_was_done_is_found_behind_any_number_of_failed_runs(store):
+    store.start("good", "live", NOON, NOON)
+    store.step("good", "raise-alerts", 1.0, {"evaluated": 16})
+    for number in range(60):
+        at = NOON + timedelta(days=number + 1)
+        store.start(f"r-{number}", "live", at, at)
+        store.step(f"r-{number}", "raise-alerts", 1.0, {}, error="the disk is full")
+    later = NOON + timedelta(days=90)
+
+    assert store.last_done("live", "raise-alerts", later) == (NOON, {"evaluated": 16})
+    assert store.last_done("live", "raise-alerts", NOON - timedelta(days=1)) is None
+    assert store.last_done("as-of 2025-06-21", "raise-alerts", later) is None
+    assert store.last_done("live", "forecast", later) is None
