@@ -30,6 +30,41 @@ OPERATOR_TYPES = frozenset(
 )
 """Rule types that speak of the service itself: without a route of their own, they go to operators."""
 
+EVALUATION_ERROR = "evaluation_error"
+"""The type of what is told when a rule fails; no file can state it."""
+
+DECISIONS = "policy-"
+"""How the subject of a government's decision begins; the rest is its day and who decided."""
+
+ANYWHERE = frozenset({"type", "rule", "subject", "severity"})
+"""Labels that every reading has."""
+
+_OF_SERIES = frozenset({"series", "source", "material"})
+_OF_MARKET = frozenset({"market", "scenario"})
+_OF_SOURCE = frozenset({"source"})
+CARRIED: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "price_spike": _OF_SERIES,
+        "price_level": _OF_SERIES,
+        "premium": _OF_SERIES,
+        "volume_drop": _OF_SERIES,
+        "model_degraded": _OF_SERIES,
+        "shortfall": _OF_MARKET,
+        "concentration": _OF_MARKET,
+        "stock_cover": _OF_MARKET,
+        "policy_event": frozenset({"material"}),
+        "stale_source": _OF_SOURCE,
+        "bad_data": _OF_SOURCE,
+        "silent_pipeline": frozenset(),
+        EVALUATION_ERROR: frozenset(),
+    }
+)
+"""Labels that readings of each rule type may have beside those that every reading has and the rule's own."""
+
+_BORNE = frozenset().union(*CARRIED.values())
+_ERRORS: Mapping[str, str] = MappingProxyType({"rule": "evaluation-errors"})
+_SHOWN = 12  # names in a hint
+
 Match = tuple[tuple[str, str], ...]
 """Labels and the values they must have; a value may hold `*`, which stands for any characters."""
 
@@ -117,8 +152,8 @@ def matcher_problem(
 ) -> str | None:
     """Why a label and its value can never fit, with what is allowed; None when they can.
 
-    `known` holds the values of each label as far as they are known, and rules' own labels. A value with `*`
-    may fit what is added later, so it is never refused.
+    `known` holds the values of each label as far as they are known, and rules' own labels; one that ends
+    with `*` stands for all that begin so. A value with `*` has to fit one of them.
     """
     allowed = tuple(dict.fromkeys([*LABELS, *sorted(known)]))
     if label not in allowed:
@@ -126,12 +161,89 @@ def matcher_problem(
     if not value:
         return f"{label}: a value is needed, or * for any"
     values = SEVERITIES if label == "severity" else tuple(sorted(known.get(label, ())))
-    if "*" in value or not values or value in values:
+    if not values or any(_meets(value, one) for one in values):
         return None
     hint = nearest(value, values)
     if label == "severity" or not hint:
-        hint += f"; known: {', '.join(values[:12])}{' …' if len(values) > 12 else ''}"
+        # The nearest first, so that they are among those shown.
+        likeness = difflib.SequenceMatcher(b=value)
+        if len(values) > _SHOWN:
+            values = tuple(sorted(values, key=lambda one: -_ratio(likeness, one)))
+        hint += f"; known: {', '.join(values[:_SHOWN])}{' …' if len(values) > _SHOWN else ''}"
+    if "*" in value:
+        return f"no {label} fits {value!r}{hint}"
     return f"unknown {label} {value!r}{hint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A rule as routes see it before it says anything: its type, its name (empty: any), its own labels."""
+
+    type: str
+    rule: str = ""
+    own: frozenset[str] = frozenset()
+
+
+ANY_BEARERS = tuple(Bearer(kind) for kind in CARRIED)
+"""One bearer a type, for where rules are not known: any name, no labels of its own."""
+
+
+def combination_problem(
+    match: Match, bearers: Collection[Bearer] = ANY_BEARERS
+) -> tuple[str, str] | None:
+    """Which label can't occur beside the others, and why; None when some reading can have them all.
+
+    Own labels are judged only where `bearers` hold rules by name: otherwise they may be any rule's.
+    """
+    wanted = dict(match)
+    has_names = any(one.rule for one in bearers)
+    fitting = [
+        one
+        for one in bearers
+        if fnmatchcase(one.type, _as_glob(wanted.get("type", "*")))
+        # A type without a name stands for a rule that may be added: not for one that a route names.
+        and (
+            "rule" not in wanted
+            or (not one.rule and not has_names)
+            or fnmatchcase(one.rule, _as_glob(wanted["rule"]))
+            or (one.type == EVALUATION_ERROR and fits((("rule", wanted["rule"]),), _ERRORS))
+        )
+    ]
+    judged = [label for label in wanted if label not in ANYWHERE and (label in _BORNE or has_names)]
+    if not fitting:
+        named = f"rule = {wanted.get('rule', '*')!r}"
+        return "type", f"no rule of this type fits {named}"
+    if any(_bears(one).issuperset(judged) for one in fitting):
+        return None
+    for label in judged:
+        able = sorted({one.type for one in bearers if label in _bears(one)})
+        if not any(label in _bears(one) for one in fitting):
+            kinds = ", ".join(sorted({one.type for one in fitting}))
+            who = "the rules that fit" if len({one.type for one in fitting}) > 1 else kinds
+            return (
+                label,
+                f"no reading of {who} has this label; types that have it: {', '.join(able)}",
+            )
+    listed = ", ".join(judged)
+    return judged[-1], f"no reading has these labels together: {listed}; use a route for each"
+
+
+def _bears(one: Bearer) -> frozenset[str]:
+    return CARRIED[one.type] | one.own
+
+
+def _meets(value: str, known: str) -> bool:
+    """Whether a value, which may hold `*`, can be a known one; "policy-*" is known by its beginning only."""
+    if known.endswith("*"):
+        beginning = known[:-1]
+        fixed = value.partition("*")[0]
+        return fixed.startswith(beginning) or ("*" in value and beginning.startswith(fixed))
+    return fnmatchcase(known, _as_glob(value))
+
+
+def _ratio(likeness: difflib.SequenceMatcher[str], name: str) -> float:
+    likeness.set_seq1(name)
+    return likeness.ratio()
 
 
 def nearest(word: str, known: tuple[str, ...]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from alerts.errors import AlertsError
-from alerts.routing import NO_VALUES, Match, fits, matcher_problem
+from alerts.routing import NO_VALUES, Match, combination_problem, fits, matcher_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +63,7 @@ def parse_matcher(words: Sequence[str], known: Mapping[str, Collection[str]] = N
         if wrong is not None:
             raise MatcherError(wrong, word)
         match[label] = value
+    if (clash := combination_problem(tuple(match.items()))) is not None:
+        label, problem = clash
+        raise MatcherError(problem, f"{label}={match[label]}")
     return tuple(match.items())

@@ -2,12 +2,12 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from alerts.delivery import Sender
-from alerts.errors import RefusedError, TokenRefusedError
+from alerts.errors import RefusedError, RuleFileError, TokenRefusedError
 from alerts.ruleset import Ruleset, load_ruleset
 from alerts.slack import DEFAULT_BASE_URL, SlackSender
 from flows.catalog import REFERENCE, Catalog, load_catalog
@@ -26,6 +26,15 @@ from forecasting.market.indicators import WINDOWS_MONTHS
 from forecasting.models import models_named
 
 LOG = logging.getLogger("lodestone.wiring")
+
+INDICATOR_UNITS: Mapping[str, str] = {
+    "net_import_reliance": "share",
+    "hhi_origins": "0-10000",
+    "hhi_mine": "0-10000",
+    "hhi_origins_governance": "0-100000",
+    "hhi_mine_governance": "0-100000",
+}
+"""Scales that limits are checked against; premiums, volatilities and mirror gaps have no upper end."""
 
 
 def build(settings: Settings) -> Service:
@@ -99,11 +108,12 @@ def rules(settings: Settings, catalog: Catalog, file: Path | None = None) -> Rul
     texts = [("rules.toml (shipped)", REFERENCE.joinpath("rules.toml").read_text(encoding="utf-8"))]
     own = file or (settings.config_dir / "rules.toml" if settings.config_dir else None)
     if own is not None and (file is not None or own.exists()):
-        try:
-            texts.append((str(own), own.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError) as error:
-            message = f"{own}: can't be read: {error}"
-            raise LodestoneError(message) from None
+        texts.append((str(own), _rule_text(own)))
+    if settings.config_dir is not None and (settings.config_dir / "rule.toml").exists():
+        LOG.warning(
+            "%s: rule.toml is not read; did you mean rules.toml?",
+            settings.config_dir / "rule.toml",
+        )
     return load_ruleset(
         texts,
         known_series=set(catalog.series),
@@ -115,7 +125,21 @@ def rules(settings: Settings, catalog: Catalog, file: Path | None = None) -> Rul
         known_indicators=_indicators(catalog),
         known_kinds=_policy_kinds(catalog),
         known_materials=RARE_EARTHS,
+        series_kinds={name: entry.kind for name, entry in catalog.series.items()},
+        series_titles={name: entry.title for name, entry in catalog.series.items()},
+        indicator_units=INDICATOR_UNITS,
     )
+
+
+def _rule_text(file: Path) -> str:
+    """A rule file's text; raises RuleFileError when it can't be read, or isn't UTF-8."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        problem = "can't be read: it is not UTF-8 text; save it as UTF-8"
+        raise RuleFileError(str(file), "", problem) from None
+    except OSError as error:
+        raise RuleFileError(str(file), "", f"can't be read: {error.strerror}") from None
 
 
 def _publishers(settings: Settings, catalog: Catalog) -> set[str]:

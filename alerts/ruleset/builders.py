@@ -34,6 +34,13 @@ COVER_QUANTILES = (0.1, 0.5, 0.9)
 """What a projection keeps of its stock cover."""
 
 _PROBABILITY = "a probability, 0–1"
+_MOST_RISE = 10.0  # 1,000 %: no price rose so far in the months that a rule looks at
+_SCALES: Mapping[str, tuple[float, float, str]] = {
+    # By the unit of an indicator: its limits lie above the first number, up to the second.
+    "0-10000": (1.0, 10_000.0, "an index from 0 to 10,000"),
+    "0-100000": (1.0, 100_000.0, "an index from 0 to 100,000"),
+    "share": (0.0, 1.0, "a share from 0 to 1"),
+}
 _MOST = 1e12  # above any price in any currency; finite, so that `inf` is refused
 
 
@@ -50,6 +57,10 @@ class Known:
     indicators: Collection[str] | None = None
     kinds: Collection[str] | None = None  # of governments' decisions
     materials: Collection[str] | None = None
+    # By name, where they are known: "price", "trade" or "reference"; units such as "share"; what it is.
+    series_kinds: Mapping[str, str] = field(default_factory=dict)
+    indicator_units: Mapping[str, str] = field(default_factory=dict)
+    series_titles: Mapping[str, str] = field(default_factory=dict)
 
 
 def build(kind: str, name: str, table: Table, options: RuleOptions, known: Known) -> Rule:
@@ -81,16 +92,24 @@ def _price_spike(name: str, table: Table, options: RuleOptions, known: Known) ->
             raise table.error(at="quantile", problem=problem)
         if table.has("rise"):
             problem = "isn't used with `quantile`: the limits are the rises (0.25 = 25 %)"
-            raise table.error(at="rise", problem=problem)
+            raise table.error(at=table.newest("rise", "quantile"), problem=f"`rise` {problem}")
         level = _level(table, QUANTILE_LEVELS, 0.5)
-        limits = _limits(table, "a rise (0.25 = 25 %)", high=100)
+        limits = _limits(table, "a rise (0.25 = 25 %)", high=_MOST_RISE, percent=True)
     else:
         limits = _limits(table, _PROBABILITY)
     return PriceSpike(
         name=name,
-        series=table.names("series", known.series, "series"),
+        series=_prices(table, "series", known),
         limits=limits,
-        rise=table.number("rise", 0.25, low=0, high=100, above_low=True),
+        rise=table.number(
+            "rise",
+            0.25,
+            low=0,
+            high=_MOST_RISE,
+            what="a rise (0.25 = 25 %)",
+            above_low=True,
+            percent=True,
+        ),
         horizon_months=table.count("horizon_months", 3, low=1, high=60),
         since_months=table.count("since_months", 3, low=0, high=60),
         max_age_days=_max_age(table, 100),
@@ -101,19 +120,21 @@ def _price_spike(name: str, table: Table, options: RuleOptions, known: Known) ->
 
 def _price_level(name: str, table: Table, options: RuleOptions, known: Known) -> Rule:
     direction = table.choice("direction", "above", ("above", "below"), "direction")
-    series = table.names("series", known.series, "series")
+    series = _prices(table, "series", known)
     unit = table.text("unit", "")
     units = _units(series, known)
     for one, stored in units.items():
         if unit and stored != unit:
-            raise table.error(at="unit", problem=f"{unit!r}, but {one} is in {stored!r}")
+            raise table.error(
+                at=table.newest("unit", "series"), problem=f"{unit!r}, but {one} is in {stored!r}"
+            )
     _require_one_unit(table, units)
     horizon = table.count("horizon_months", 0, low=0, high=60)
     if horizon == 0 and table.has("quantile"):
         problem = (
             "needs `horizon_months`: without one, the newest price is judged, and that has none"
         )
-        raise table.error(at="quantile", problem=problem)
+        raise table.error(at=table.newest("quantile", "horizon_months"), problem=problem)
     return PriceLevel(
         name=name,
         series=series,
@@ -128,12 +149,13 @@ def _price_level(name: str, table: Table, options: RuleOptions, known: Known) ->
 
 
 def _premium(name: str, table: Table, options: RuleOptions, known: Known) -> Rule:
-    against = table.names("against", known.series, "series")
+    against = _prices(table, "against", known)
     if len(against) > 1:
         raise table.error(at="against", problem="one series is needed: China's price")
-    series = table.names("series", known.series, "series")
+    series = _prices(table, "series", known)
     if against[0] in series:
-        raise table.error(at="against", problem=f"{against[0]!r} can't be compared with itself")
+        at = table.newest("against", "series")
+        raise table.error(at=at, problem=f"{against[0]!r} can't be compared with itself")
     _require_one_unit(table, _units((*series, *against), known))
     return Premium(
         name=name,
@@ -149,7 +171,7 @@ def _shortfall(name: str, table: Table, options: RuleOptions, known: Known) -> R
     scenario = _scenario(table, known)
     tail = None
     if table.has("tail"):
-        part = table.sub("tail")
+        part = table.sub("tail", allowed=("severity", "enter", "exit"))
         tail = _limit(part, part.severity("severity", Severity.WARNING), "a share, 0–1")
         part.refuse_unknown("key")
     return Shortfall(
@@ -169,11 +191,14 @@ def _concentration(name: str, table: Table, options: RuleOptions, known: Known) 
     (indicator, *more) = table.names("indicator", known.indicators, "indicator", ("hhi_origins",))
     if more:
         raise table.error(at="indicator", problem="one indicator is needed")
+    unit = known.indicator_units.get(indicator, "")
+    limits = _limits(table, "the indicator's value", high=100_000)
+    _check_scale(table, limits, indicator, unit)
     return Concentration(
         name=name,
         market=table.names("market", known.markets, "market"),
         scenario=_scenario(table, known),
-        limits=_limits(table, "the indicator's value", high=100_000),
+        limits=limits,
         indicator=indicator,
         max_age_days=_max_age(table, 400),
         options=options,
@@ -195,7 +220,7 @@ def _stock_cover(name: str, table: Table, options: RuleOptions, known: Known) ->
 
 def _volume_drop(name: str, table: Table, options: RuleOptions, known: Known) -> Rule:
     limits = []
-    for severity, part in table.severities():
+    for severity, part in table.severities(("enter", "exit", "months_running")):
         limit = DropLimit(
             severity=severity,
             enter=part.number("enter", None, low=0, high=10, above_low=True),
@@ -210,15 +235,23 @@ def _volume_drop(name: str, table: Table, options: RuleOptions, known: Known) ->
             )
         limits.append(limit)
     for lower, higher in pairwise(limits):
-        if higher.enter > lower.enter and higher.months_running <= lower.months_running:
+        if higher.enter >= lower.enter and higher.months_running <= lower.months_running:
             raise table.error(
-                at=higher.severity.name.lower(),
+                at=_newest_of(table, higher.severity, lower.severity),
                 problem=f"{_word(lower.severity)} could never be reached: "
-                f"{_word(higher.severity)} begins before it",
+                f"{_word(higher.severity)} begins before it, or together with it; "
+                "let the higher one begin lower, or after more `months_running`",
             )
+    series = table.names("series", known.series, "series", titles=known.series_titles)
+    for one in series:
+        if known.series_kinds.get(one) == "price":
+            problem = (
+                f"{one!r} is a price; a volume is needed: prices have price_spike and price_level"
+            )
+            raise table.error(at=table.newest("series", "type"), problem=problem)
     return VolumeDrop(
         name=name,
-        series=table.names("series", known.series, "series"),
+        series=series,
         limits=tuple(limits),
         clear_months=table.count("clear_months", 2, low=1, high=12),
         min_known_months=table.count("min_known_months", 4, low=1, high=12),
@@ -272,11 +305,11 @@ def _model_degraded(name: str, table: Table, options: RuleOptions, known: Known)
     severity = table.severity("severity", Severity.WARNING)
     crps, held = CRPS_LIMIT, HELD_LIMIT
     if table.has("crps"):
-        part = table.sub("crps")
+        part = table.sub("crps", allowed=("enter", "exit"))
         crps = _limit(part, severity, "a ratio to the random walk's error", high=100)
         part.refuse_unknown("key")
     if table.has("held"):
-        part = table.sub("held")
+        part = table.sub("held", allowed=("enter", "exit"))
         held = _limit(part, severity, "a share of outcomes, 0–1", falling=True)
         part.refuse_unknown("key")
     return ModelDegraded(
@@ -310,30 +343,43 @@ TYPES = tuple(sorted(_BUILDERS))
 
 
 def _limits(
-    table: Table, what: str, *, high: float = 1, falling: bool = False
+    table: Table, what: str, *, high: float = 1, falling: bool = False, percent: bool = False
 ) -> tuple[Limit, ...]:
     """One limit a severity; a higher severity has to begin beyond the lower one."""
     limits = []
     for severity, part in table.severities():
-        limits.append(_limit(part, severity, what, high=high, falling=falling))
+        limits.append(_limit(part, severity, what, high=high, falling=falling, percent=percent))
         part.refuse_unknown("key")
     side = "below" if falling else "above"
     for lower, higher in pairwise(limits):
         begins_beyond = higher.enter < lower.enter if falling else higher.enter > lower.enter
         if not begins_beyond:
+            at = _newest_of(table, higher.severity, lower.severity)
+            whose = "" if at == higher.severity.name.lower() else f" of {_word(higher.severity)}"
             raise table.error(
-                at=higher.severity.name.lower(),
-                problem=f"`enter` ({higher.enter:g}) must be {side} that of {_word(lower.severity)} "
+                at=at,
+                problem=f"`enter` ({higher.enter:g}){whose} must be {side} that of {_word(lower.severity)} "
                 f"({lower.enter:g}), or {_word(lower.severity)} could never be reached",
             )
     return tuple(limits)
 
 
+def _newest_of(table: Table, *severities: Severity) -> str:
+    """The severity whose limits were set last: a user's warning above a shipped critical is the user's."""
+    return table.newest(*(severity.name.lower() for severity in severities))
+
+
 def _limit(
-    part: Table, severity: Severity, what: str, *, high: float = 1, falling: bool = False
+    part: Table,
+    severity: Severity,
+    what: str,
+    *,
+    high: float = 1,
+    falling: bool = False,
+    percent: bool = False,
 ) -> Limit:
-    enter = part.number("enter", None, low=0, high=high, what=what, above_low=True)
-    leave = part.number("exit", None, low=0, high=high, what=what)
+    enter = part.number("enter", None, low=0, high=high, what=what, above_low=True, percent=percent)
+    leave = part.number("exit", None, low=0, high=high, what=what, percent=percent)
     if falling and leave <= enter:
         raise part.error(at="exit", problem=f"{leave:g} must be above `enter` ({enter:g})")
     if not falling and leave >= enter:
@@ -361,6 +407,39 @@ def _level(table: Table, allowed: Sequence[float], default: float) -> float:
     return level
 
 
+def _prices(table: Table, key: str, known: Known) -> tuple[str, ...]:
+    """Series that are prices, as far as the kinds of series are known."""
+    named = table.names(key, known.series, "series", titles=known.series_titles)
+    for one in named:
+        kind = known.series_kinds.get(one, "price")
+        if kind != "price":
+            problem = f"{one!r} is no price but of kind {kind!r}; this rule type needs prices"
+            raise table.error(at=table.newest(key, "type"), problem=problem)
+    return named
+
+
+def _check_scale(table: Table, limits: Sequence[Limit], indicator: str, unit: str) -> None:
+    """Raises RuleFileError for a share given to an index, and the other way round: neither would ever end."""
+    scale = _SCALES.get(unit)
+    if scale is None:
+        return
+    low, high, words = scale
+    for limit in limits:
+        for key, value in (("enter", limit.enter), ("exit", limit.exit)):
+            # An exit may be 0, the lowest that any indicator can be.
+            if value > high or (key == "enter" and value <= low):
+                hint = ""
+                if low and value <= 1:
+                    hint = f"; {value:g} as a share of it is {value * high:,.0f}"
+                elif not low and value <= 100:
+                    hint = f"; write {value / 100:g} for {value:g} %"
+                severity = limit.severity.name.lower()
+                raise table.sub(severity).error(
+                    at=key,
+                    problem=f"{value:g} is no value of {indicator}, which is {words}{hint}",
+                )
+
+
 def _units(series: Sequence[str], known: Known) -> dict[str, str]:
     return {one: known.series_units[one] for one in series if one in known.series_units}
 
@@ -370,7 +449,8 @@ def _require_one_unit(table: Table, units: Mapping[str, str]) -> None:
     if len(set(units.values())) > 1:
         listed = ", ".join(f"{one} in {unit}" for one, unit in units.items())
         raise table.error(
-            at="series", problem=f"these differ in unit: {listed}; one rule judges one"
+            at=table.newest("series", "against"),
+            problem=f"these differ in unit: {listed}; one rule judges one",
         )
 
 

@@ -8,7 +8,15 @@ from types import MappingProxyType
 
 from alerts.errors import RuleFileError
 from alerts.mutes import Mute, leaves_no_time
-from alerts.routing import Route, default_route, fits, nearest
+from alerts.routing import (
+    ANY_BEARERS,
+    DECISIONS,
+    Bearer,
+    Route,
+    default_route,
+    fits,
+    nearest,
+)
 from alerts.rules import Rule, RuleOptions, Severity, short_hash
 from alerts.ruleset.builders import TYPES, Known, build, subjects_of
 from alerts.ruleset.places import (
@@ -56,13 +64,17 @@ def load_ruleset(
     known_indicators: Collection[str] | None = None,
     known_kinds: Collection[str] | None = None,
     known_materials: Collection[str] | None = None,
+    series_kinds: Mapping[str, str] | None = None,
+    series_titles: Mapping[str, str] | None = None,
+    indicator_units: Mapping[str, str] | None = None,
 ) -> Ruleset:
     """Rules of all files, given as (file name, TOML text), the later ones having the last word.
 
     A later rule of the same name that states its `type` replaces the earlier one; without `type` it changes
     only the keys that it names, as later routes and mutes do. `enabled = false` removes a rule. What is
     known may be left out: it is not checked then. `known_sources` are those watched for their age,
-    `known_publishers` those whose rows are read. Raises RuleFileError.
+    `known_publishers` those whose rows are read. `series_kinds` are "price", "trade" or "reference" by
+    series; `indicator_units` "share", "0-10000" or another, by indicator. Raises RuleFileError.
     """
     known = Known(
         known_series,
@@ -74,11 +86,17 @@ def load_ruleset(
         known_indicators,
         known_kinds,
         known_materials,
+        series_kinds or {},
+        indicator_units or {},
+        series_titles or {},
     )
     files = _Files(texts)
     mutes = {name: read_mute(name, table) for name, table in files.tables("mutes")}
     labels = _label_values(files, known)
-    routes = {name: read_route(name, table, labels) for name, table in files.tables("routes")}
+    bearers = _bearers(files)
+    routes = {
+        name: read_route(name, table, labels, bearers) for name, table in files.tables("routes")
+    }
     for name, table in files.tables("routes"):
         check_escalation(routes[name], table, routes)
     rules = []
@@ -149,10 +167,31 @@ def _label_values(files: _Files, known: Known) -> dict[str, frozenset[str]]:
     }
     if known.sources is not None and known.publishers is not None:
         values["source"] = {*known.sources, *known.publishers}
+    if values["source"]:
+        # A reading is about a series, a market, a source, a rule that failed, the service, or a decision.
+        values["subject"] = set().union(
+            *(values[label] for label in ("series", "market", "source", "rule")),
+            {"pipeline", f"{DECISIONS}*"},
+        )
     for _, table in files.tables("rules"):
         for label, value in read_labels(table):
             values.setdefault(label, set()).add(value)
     return {label: frozenset(found) for label, found in values.items()}
+
+
+def _bearers(files: _Files) -> tuple[Bearer, ...]:
+    """What can bear labels: each rule as it stands, and any type, of which a rule may be added."""
+    stated = []
+    for name, table in files.tables("rules"):
+        kind = table.text("type", "")
+        if kind not in TYPES:
+            if not table.flag("enabled", default=True):
+                continue
+            # Told here: a route that names this rule would be blamed for it otherwise.
+            kind = table.choice("type", "", TYPES, "rule type")
+        own = frozenset(label for label, _ in read_labels(table))
+        stated.append(Bearer(kind, name, own))
+    return (*stated, *ANY_BEARERS)
 
 
 def _rule(
@@ -177,8 +216,8 @@ def _options(table: Table, mutes: Mapping[str, Mute]) -> RuleOptions:
     for_evaluations = table.count("for_evaluations", 1, low=1, high=100)
     out_of = table.count("out_of", for_evaluations, low=1, high=100)
     if out_of < for_evaluations:
-        problem = f"{out_of} must be at least `for_evaluations` ({for_evaluations}), 100 at most"
-        raise table.error(at="out_of", problem=problem)
+        problem = f"`out_of` ({out_of}) must be at least `for_evaluations` ({for_evaluations}), 100 at most"
+        raise table.error(at=table.newest("out_of", "for_evaluations"), problem=problem)
     return RuleOptions(
         for_evaluations=for_evaluations,
         out_of=out_of if table.has("out_of") else 0,

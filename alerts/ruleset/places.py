@@ -1,12 +1,23 @@
 """Routes and mutes of a rule file: where a message goes, and in which hours it may."""
 
+import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
 from alerts.mutes import EVERY_DAY, MILD, Mute
-from alerts.routing import LABELS, SEVERITIES, Match, Route, matcher_problem, nearest
+from alerts.routing import (
+    ANY_BEARERS,
+    LABELS,
+    SEVERITIES,
+    Bearer,
+    Match,
+    Route,
+    combination_problem,
+    matcher_problem,
+    nearest,
+)
 from alerts.rules import Severity
 from alerts.ruleset.tables import Table, kind_of, unknown
 
@@ -17,10 +28,18 @@ _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-def read_route(name: str, table: Table, known: Mapping[str, Collection[str]]) -> Route:
-    """One route; `known` holds the values that each label can have. `escalate_to` is checked later."""
+def read_route(
+    name: str,
+    table: Table,
+    known: Mapping[str, Collection[str]],
+    bearers: Collection[Bearer] = ANY_BEARERS,
+) -> Route:
+    """One route; `known` holds the values that each label can have, `bearers` who can bear which.
+
+    `escalate_to` is checked later.
+    """
     channel = table.text("channel", "")
-    match = _match(table, known)
+    match = _match(table, known, bearers)
     owner = table.text("owner", "")
     mention = read_mention(table)
     after = None
@@ -117,7 +136,9 @@ def read_mute(name: str, table: Table) -> Mute:
     return mute
 
 
-def _match(table: Table, known: Mapping[str, Collection[str]]) -> Match:
+def _match(
+    table: Table, known: Mapping[str, Collection[str]], bearers: Collection[Bearer]
+) -> Match:
     if not table.has("match"):
         return ()
     part = table.sub("match", '{ severity = "critical", market = "india-*" }')
@@ -128,6 +149,9 @@ def _match(table: Table, known: Mapping[str, Collection[str]]) -> Match:
         if problem is not None:
             raise part.error(at=label, problem=problem)
         found.append((label, value))
+    if (clash := combination_problem(tuple(found), bearers)) is not None:
+        label, problem = clash
+        raise part.error(at=label, problem=problem)
     return tuple(found)
 
 
@@ -141,10 +165,21 @@ def _zone(table: Table) -> str:
         ZoneInfo(name)
     except (ValueError, KeyError, OSError):
         # A path, a folder or no name at all: the same to whoever wrote it.
-        hint = nearest(name, tuple(sorted(available_timezones())))
-        problem = f'unknown time zone {name!r}{hint}; write one like "Asia/Kolkata" or "UTC"'
+        problem = f'unknown time zone {name!r}{_near_zone(name)}; write a place such as "Asia/Kolkata", or "UTC"'
         raise table.error(at="timezone", problem=problem) from None
     return name
+
+
+def _near_zone(name: str) -> str:
+    """A hint at a place; none for an abbreviation: "IST" is India's, Ireland's and Israel's, and near "EST"."""
+    places = tuple(sorted(zone for zone in available_timezones() if "/" in zone))
+    if "/" in name:
+        return nearest(name, places)
+    if name.isupper() and len(name) <= 5:
+        return ", an abbreviation has no one meaning"
+    by_city = {zone.rpartition("/")[2]: zone for zone in places}
+    city = difflib.get_close_matches(name.replace(" ", "_"), by_city, n=1, cutoff=0.75)
+    return f" (did you mean {by_city[city[0]]!r}?)" if city else ""
 
 
 def _clock(table: Table, key: str) -> time:

@@ -253,17 +253,20 @@ class Judging:
     def _is_readable(self, one: Incident) -> bool:
         """Whether the message of an incident that was told stands, or waits for no longer than a moment."""
         root = self._roots.get(one.id)
-        quiet_until = self._desk.quiet_until(one.reading, one.severity)
         if root is None:  # it stands, or is told here for the first time
-            return one.id not in self._told_here or not self._is_far(quiet_until)
-        if root.state in (OutboxState.SENT.value, OutboxState.DEAD.value):
-            return bool(root.state == OutboxState.SENT.value)
-        # It may have risen here, and be due at once.
-        is_muted = self._is_far(root.not_before) and self._is_far(quiet_until)
-        return not is_muted and self._written_at - root.created_at <= WAITS_LONG
+            return one.id not in self._told_here or not self._is_muted_for_long(one)
+        if root.state in (OutboxState.SENT.value, OutboxState.SKIPPED.value):
+            return True
+        if root.state == OutboxState.DEAD.value:
+            return False
+        if root.not_before - self._written_at > WAITS_LONG and self._is_muted_for_long(one):
+            return False  # asked twice: it may have risen here, and be due at once
+        waits: timedelta = self._written_at - root.created_at
+        return waits <= WAITS_LONG
 
-    def _is_far(self, at: datetime | None) -> bool:
-        return at is not None and at - self._written_at > WAITS_LONG
+    def _is_muted_for_long(self, one: Incident) -> bool:
+        until = self._desk.quiet_until(one.reading, one.severity)
+        return until is not None and until - self._written_at > WAITS_LONG
 
     def _taken_back(self, decision: Decision, after: Incident) -> Decision:
         """The decision on what may not be posted any more, where its first message has still to be.

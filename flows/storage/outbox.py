@@ -36,6 +36,8 @@ from alerts.rules import Reading, Severity
 from alerts.telling import told_by_root
 from flows.storage.tables import incident, outbox, outbox_pause, storable
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
+
 # New entries are due at once, whatever moment the decision was made for.
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -513,4 +515,4 @@ def _after(row: Row[Any], pauses: Mapping[str, Row[Any]], now: datetime, *scopes
 
 def as_json(value: Mapping[str, Any]) -> str:
     """Compact JSON text in ASCII: a NUL or half a character from a publisher can't break the database."""
-    return json.dumps(value, separators=(",", ":"))
+    return _COMPACT.encode(value)

@@ -5,14 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.routing import (
+    CARRIED,
+    EVALUATION_ERROR,
     LABELS,
     Route,
     UnknownRouteError,
     channel_for,
+    combination_problem,
     fits,
     matcher_problem,
     route_of,
 )
+from alerts.ruleset import TYPES
 
 BUYERS = Route("buyers", "#magnet-supply")
 OPERATORS = Route("operators", "#lodestone-operators")
@@ -122,3 +126,34 @@ def test_a_matcher_may_use_every_label_of_readings_and_those_of_rules():
         assert matcher_problem(label, value) is None
     assert matcher_problem("team", "x") is not None
     assert matcher_problem("team", "x", {"team": {"x"}}) is None
+
+
+def test_every_type_of_rule_has_its_labels_listed():
+    assert set(CARRIED) == {*TYPES, EVALUATION_ERROR}
+
+
+@pytest.mark.parametrize(
+    ("value", "is_fit"),
+    [
+        ("policy-*", True),
+        ("pol*", True),
+        ("policy-2025-04-04-c29c5584", True),
+        ("*", True),
+        ("nd_*", True),
+        ("police-*", False),
+        ("policy", False),
+        ("dy_*", False),
+    ],
+)
+def test_a_beginning_that_is_known_stands_for_all_that_begin_so(value, is_fit):
+    problem = matcher_problem("subject", value, {"subject": {"policy-*", "nd_oxide"}})
+    assert (problem is None) == is_fit
+
+
+def test_labels_are_refused_only_when_no_type_has_them_together():
+    assert combination_problem((("series", "nd_oxide"), ("material", "Nd"))) is None
+    assert combination_problem((("team", "x"), ("market", "india-ndfeb"))) is None
+    assert combination_problem((("type", "*"), ("severity", "critical"))) is None
+    clash = combination_problem((("scenario", "base"), ("material", "Nd")))
+    assert clash is not None
+    assert clash[1].startswith("no reading has these labels together: scenario, material")

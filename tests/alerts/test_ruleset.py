@@ -67,9 +67,12 @@ def load(*texts: str) -> Ruleset:
         series_units=UNITS,
         known_sources={"prices", "trade"},
         known_publishers={"komis", "customs"},
-        known_indicators={"hhi_origins", "hhi_mine"},
+        known_indicators={"hhi_origins", "hhi_mine", "net_import_reliance"},
         known_kinds=KINDS,
-        known_materials={"Nd", "Dy", "Tb"},
+        known_materials={"Nd", "Pr", "Dy", "Tb", "Sm"},
+        series_kinds={name: "trade" if unit == "t" else "price" for name, unit in UNITS.items()},
+        series_titles={"nd_oxide": "Neodymium oxide, 99.5 %", "tb_oxide": "Terbium oxide"},
+        indicator_units={"hhi_origins": "0-10000", "net_import_reliance": "share"},
     )
 
 
@@ -127,7 +130,8 @@ def test_the_default_rules_load_and_have_the_documented_limits():
     assert drop.options.cooldown == timedelta(days=30)
     assert isinstance(policy, PolicyEvent)
     assert set(policy.kinds) == KINDS - {"law"}
-    assert (policy.directions, policy.materials, policy.days) == (("tighten",), (), 30)
+    assert (policy.directions, policy.days) == (("tighten",), 30)
+    assert policy.materials == ("Nd", "Pr", "Dy", "Tb", "Sm")
     assert isinstance(stale, StaleSource)
     assert isinstance(bad, BadData)
     assert [x.enter for x in bad.limits] == [0.1, 0.5]
@@ -460,7 +464,7 @@ def test_the_version_changes_with_limits_subjects_and_routes_only():
         pytest.param(
             "[rules.spike]\nfor_evaluations = 3\nout_of = 2\n",
             "rules.spike.out_of (line 3)",
-            "2 must be at least `for_evaluations` (3), 100 at most",
+            "`out_of` (2) must be at least `for_evaluations` (3), 100 at most",
             id="two of three the wrong way round",
         ),
         pytest.param(
@@ -1070,7 +1074,7 @@ def test_the_labels_of_a_ruleset_are_what_silences_can_name():
     assert labels["rule"] == {"spike", "evaluation-errors"}
     assert labels["source"] == {"prices", "trade", "komis", "customs"}
     assert labels["team"] == {"magnets"}
-    assert "subject" not in labels
+    assert labels["subject"] > {"spike", "nd_oxide", "india-ndfeb", "pipeline", "policy-*"}
 
 
 def test_the_version_does_not_change_with_what_changes_no_judgement():
@@ -1151,3 +1155,250 @@ def minimal(kind: str) -> str:
 
 
 LIMIT = "warning = { enter = %s, exit = %s }\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "problem"),
+    [
+        pytest.param("x = " + "[" * 2000 + "]" * 2000, "", "too deep inside", id="deep lists"),
+        pytest.param("\nx = " + "9" * 5000, "line 2", "a value can't be read", id="5,000 digits"),
+        pytest.param("x = ", "line 1", "not valid TOML", id="broken"),
+    ],
+)
+def test_what_the_parser_can_t_read_is_a_mistake_of_the_file(text, place, problem):
+    with pytest.raises(RuleFileError, match=problem) as caught:
+        load(ROUTES + SPIKE, text)
+    assert (caught.value.file, caught.value.place) == ("file2.toml", place)
+
+
+@pytest.mark.parametrize("key", ["rise", "horizon_months"])
+def test_a_number_that_no_float_holds_is_out_of_range_and_told_by_its_length(key):
+    with pytest.raises(RuleFileError, match="a number of 400 digits is out of range"):
+        load(ROUTES + SPIKE, f"[rules.spike]\n{key} = {'9' * 400}\n")
+
+
+def test_a_file_may_begin_with_a_byte_order_mark():
+    assert load("\ufeff" + ROUTES + SPIKE).rules == load(ROUTES + SPIKE).rules
+
+
+DROP = "[rules.x]\ntype = 'volume_drop'\nseries = 'cn_magnet_exports'\n"
+CONCENTRATION = "[rules.x]\ntype = 'concentration'\nmarket = 'india-ndfeb'\n"
+DESK = "[routes.desk]\nchannel = '#desk'\nmatch = { %s }\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "problem"),
+    [
+        pytest.param(
+            DROP
+            + "warning = { enter = 0.6, exit = 0.75 }\ncritical = { enter = 0.6, exit = 0.75 }\n",
+            "rules.x.critical (line 5)",
+            "`warning` could never be reached",
+            id="two severities at once",
+        ),
+        pytest.param(
+            DROP + "warning = { entr = 0.5, exit = 0.3 }\n",
+            "rules.x.warning.entr (line 4)",
+            "unknown key (did you mean 'enter'?); allowed: enter, exit, months_running",
+            id="misspelt in a severity",
+        ),
+        pytest.param(
+            "[rules.spike]\nwarnin = { enter = 0.5, exit = 0.3 }\ntype = 'price_spike'\n"
+            "series = 'nd_oxide'\n",
+            "rules.spike.warnin (line 2)",
+            "unknown key (did you mean 'warning'?)",
+            id="misspelt severity",
+        ),
+        pytest.param(
+            "[rules.x]\ntype = 'price_spike'\nserie = 'nd_oxide'\n"
+            "warning = { enter = 0.5, exit = 0.3 }\n",
+            "rules.x.serie (line 3)",
+            "unknown key (did you mean 'series'?)",
+            id="misspelt series",
+        ),
+        pytest.param(
+            "[rules.spike]\nrise = 25\n",
+            "rules.spike.rise (line 2)",
+            "25 is 2,500 %; write 0.25 for 25 %",
+            id="rise in percent",
+        ),
+        pytest.param(
+            CONCENTRATION + "warning = { enter = 0.85, exit = 0.8 }\n",
+            "rules.x.warning.enter (line 4)",
+            "0.85 is no value of hhi_origins, which is an index from 0 to 10,000; "
+            "0.85 as a share of it is 8,500",
+            id="a share for an index",
+        ),
+        pytest.param(
+            CONCENTRATION
+            + "indicator = 'net_import_reliance'\nwarning = { enter = 85, exit = 80 }\n",
+            "rules.x.warning.enter (line 5)",
+            "85 is no value of net_import_reliance, which is a share from 0 to 1; write 0.85 for 85 %",
+            id="percent for a share",
+        ),
+        pytest.param(
+            CONCENTRATION + "indicator = 'hhi'\nwarning = { enter = 8500, exit = 8000 }\n",
+            "rules.x.indicator (line 4)",
+            "unknown indicator 'hhi' (did you mean hhi_mine, hhi_origins?)",
+            id="the beginning of names",
+        ),
+        pytest.param(
+            "[rules.spike]\nseries = 'neodymium'\n",
+            "rules.spike.series (line 2)",
+            "unknown series 'neodymium' (did you mean nd_oxide?)",
+            id="a word of a title",
+        ),
+        pytest.param(
+            "[rules.spike]\nseries = 'cn_magnet_exports'\n",
+            "rules.spike.series (line 2)",
+            "'cn_magnet_exports' is no price but of kind 'trade'",
+            id="a volume as a price",
+        ),
+        pytest.param(
+            "[rules.x]\ntype = 'price_level'\nseries = 'cn_magnet_exports'\n"
+            "warning = { enter = 5, exit = 4 }\n",
+            "rules.x.series (line 3)",
+            "is no price",
+            id="a level of a volume",
+        ),
+        pytest.param(
+            "[rules.x]\ntype = 'premium'\nseries = 'dy_oxide_europe'\nagainst = 'cn_magnet_exports'\n"
+            "warning = { enter = 5, exit = 4 }\n",
+            "rules.x.against (line 4)",
+            "is no price",
+            id="a premium over a volume",
+        ),
+        pytest.param(
+            DROP.replace("cn_magnet_exports", "nd_oxide")
+            + "warning = { enter = 0.6, exit = 0.75 }\n",
+            "rules.x.series (line 3)",
+            "'nd_oxide' is a price; a volume is needed",
+            id="a price as a volume",
+        ),
+        pytest.param(
+            "[mutes.x]\ntimezone = 'IST'\nfrom = '18:00'\n",
+            "mutes.x.timezone (line 2)",
+            "unknown time zone 'IST', an abbreviation has no one meaning; "
+            'write a place such as "Asia/Kolkata"',
+            id="zone by abbreviation",
+        ),
+        pytest.param(
+            "[mutes.x]\ntimezone = 'Kolkata'\nfrom = '18:00'\n",
+            "mutes.x.timezone (line 2)",
+            "(did you mean 'Asia/Kolkata'?)",
+            id="zone by city",
+        ),
+        pytest.param(
+            DESK % "market = 'indien-*'",
+            "routes.desk.match.market (line 3)",
+            "no market fits 'indien-*'",
+            id="wildcard for no market",
+        ),
+        pytest.param(
+            DESK % "series = '*_tungsten'",
+            "routes.desk.match.series (line 3)",
+            "no series fits '*_tungsten'; known: ",
+            id="wildcard for no series",
+        ),
+        pytest.param(
+            DESK % "subject = 'india-ndfebb'",
+            "routes.desk.match.subject (line 3)",
+            "unknown subject 'india-ndfebb' (did you mean 'india-ndfeb'?)",
+            id="no such subject",
+        ),
+        pytest.param(
+            DESK % "type = 'price_spike', market = 'india-*'",
+            "routes.desk.match.market (line 3)",
+            "no reading of price_spike has this label; types that have it: concentration, "
+            "shortfall, stock_cover",
+            id="a spike in a market",
+        ),
+        pytest.param(
+            DESK % "rule = 'spike', scenario = 'base'",
+            "routes.desk.match.scenario (line 3)",
+            "no reading of price_spike has this label",
+            id="a rule without a scenario",
+        ),
+        pytest.param(
+            DESK % "type = 'shortfall', rule = 'spike'",
+            "routes.desk.match.type (line 3)",
+            "no rule of this type fits rule = 'spike'",
+            id="a rule of another type",
+        ),
+        pytest.param(
+            DESK % "series = 'nd_*', market = 'india-*'",
+            "routes.desk.match.market (line 3)",
+            "no reading has these labels together: series, market",
+            id="labels that never meet",
+        ),
+    ],
+)
+def test_what_could_never_work_is_refused_with_what_would(text, place, problem):
+    with pytest.raises(RuleFileError) as caught:
+        load(ROUTES + SPIKE, text)
+
+    assert (caught.value.file, caught.value.place) == ("file2.toml", place)
+    assert problem in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        "market = 'india-*'",
+        "subject = 'policy-2025-04-04-*'",
+        "subject = 'policy-*'",
+        "subject = '*'",
+        "subject = 'pipeline'",
+        "subject = 'spike'",
+        "type = 'price_*', series = '*_oxide', material = 'Dy'",
+        "type = '*', market = 'india-ndfeb'",
+        "type = 'evaluation_error', rule = 'evaluation-errors'",
+        "rule = 'spike', series = 'nd_oxide'",
+        "type = 'policy_event', material = 'Tb'",
+    ],
+)
+def test_a_match_that_some_reading_can_have_is_taken(match):
+    assert load(ROUTES + SPIKE, DESK % match).routes["desk"].match
+
+
+def test_a_label_of_one_rule_does_not_meet_the_type_of_another():
+    team = "[rules.spike]\nlabels = { team = 'magnets' }\n"
+
+    assert load(ROUTES + SPIKE, team + DESK % "team = 'magnets', type = 'price_spike'").rules
+    with pytest.raises(RuleFileError, match="no reading of shortfall has this label") as caught:
+        load(ROUTES + SPIKE, team + DESK % "team = 'magnets', type = 'shortfall'")
+    assert caught.value.place == "routes.desk.match.team (line 5)"
+
+
+def test_a_limit_that_clashes_with_a_shipped_one_blames_the_file_of_the_user():
+    with pytest.raises(RuleFileError) as caught:
+        load(defaults(), "[rules.oxide-price-spike]\nwarning = { enter = 0.9, exit = 0.7 }\n")
+
+    assert caught.value.file == "file2.toml"
+    assert caught.value.place == "rules.oxide-price-spike.warning (line 2)"
+    assert (
+        "`enter` (0.8) of `critical` must be above that of `warning` (0.9)" in caught.value.problem
+    )
+
+
+def test_a_window_that_clashes_with_a_shipped_one_blames_the_file_of_the_user():
+    shipped = ROUTES + SPIKE + "for_evaluations = 2\nout_of = 3\n"
+    with pytest.raises(RuleFileError) as caught:
+        load(shipped, "[rules.spike]\nfor_evaluations = 5\n")
+
+    assert (caught.value.file, caught.value.place) == (
+        "file2.toml",
+        "rules.spike.for_evaluations (line 2)",
+    )
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_of_many_first():
+    names = {f"aaaa_{number}": "t" for number in range(40)} | {"zz_magnets_out": "t"}
+    with pytest.raises(RuleFileError, match="known: zz_magnets_out, ") as caught:
+        load_ruleset(
+            [("r.toml", ROUTES + SPIKE.replace("nd_oxide", "magneten_zz"))],
+            known_series=names,
+            known_markets=(),
+            known_scenarios=(),
+        )
+    assert caught.value.problem.endswith(" …")

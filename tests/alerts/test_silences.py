@@ -73,8 +73,16 @@ def test_everything_is_silenced_by_saying_so():
     assert make_silence(match=parse_matcher(["rule=*"], KNOWN)).matches({"rule": "anything"})
 
 
-def test_a_value_with_a_star_may_fit_what_is_added_later():
-    assert parse_matcher(["market=japan-*"], KNOWN) == (("market", "japan-*"),)
+def test_a_value_with_a_star_has_to_fit_one_that_is_known():
+    assert parse_matcher(["market=india-*"], KNOWN) == (("market", "india-*"),)
+    with pytest.raises(MatcherError, match="no market fits 'japan-\\*'; known: india-ndfeb, "):
+        parse_matcher(["market=japan-*"], KNOWN)
+
+
+def test_labels_that_no_reading_has_together_are_refused():
+    with pytest.raises(MatcherError, match="no reading of price_spike has this label") as caught:
+        parse_matcher(["type=price_spike", "market=india-ndfeb"], KNOWN)
+    assert caught.value.word == "market=india-ndfeb"
 
 
 def test_without_known_values_any_value_is_taken():

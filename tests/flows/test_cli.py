@@ -16,7 +16,7 @@ from alerts.errors import AlertsError, RuleFileError
 from alerts.rules import StaleSource
 from alerts.silences import MatcherError
 from flows import cli, console
-from flows.catalog import REFERENCE
+from flows.catalog import REFERENCE, load_catalog
 from flows.errors import (
     CatalogError,
     DatabaseUnusableError,
@@ -24,6 +24,8 @@ from flows.errors import (
     PrefectUnreachableError,
     SettingsError,
 )
+from flows.settings import load_settings
+from flows.wiring import rules
 from forecasting.results import Score
 from tests.flows.cli_home import LendDatabase, answer, own_home
 
@@ -439,6 +441,42 @@ def test_a_rule_file_that_cannot_be_used_ends_a_run_before_anything_starts(
     assert cli.main(["run", "--once"]) == 2
     assert "rules.toml" in capsys.readouterr().err
     assert not (tmp_path / "home" / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        pytest.param("# é\n".encode("latin-1"), "not UTF-8", id="latin-1"),
+        pytest.param("# e\n".encode("utf-16"), "not UTF-8", id="utf-16"),
+        pytest.param(None, "directory", id="a folder"),
+    ],
+)
+def test_a_rule_file_that_cannot_be_read_ends_with_2(tmp_path, monkeypatch, capsys, content, says):
+    file = tmp_path / "rules.toml"
+    file.mkdir() if content is None else file.write_bytes(content)
+    monkeypatch.setenv("LODESTONE_CONFIG_DIR", str(tmp_path))
+
+    assert cli.main(["run", "--once"]) == 2
+    said = capsys.readouterr().err
+    assert str(file) in said
+    assert says in said
+
+
+@pytest.mark.parametrize("name", ["missing.toml", "."])
+def test_rules_of_a_replay_that_cannot_be_read_are_a_mistake_of_the_file(tmp_path, name):
+    catalog = load_catalog()
+    with pytest.raises(RuleFileError, match="can't be read"):
+        rules(load_settings({}), catalog, tmp_path / name)
+
+
+def test_a_misnamed_rule_file_is_told(tmp_path, caplog):
+    settings = load_settings({"LODESTONE_CONFIG_DIR": str(tmp_path)})
+    rules(settings, load_catalog())
+    assert "rule.toml" not in caplog.text
+
+    (tmp_path / "rule.toml").write_text("")
+    rules(settings, load_catalog())
+    assert "rule.toml is not read; did you mean rules.toml?" in caplog.text
 
 
 def test_check_tells_a_busy_port(capsys, monkeypatch):
