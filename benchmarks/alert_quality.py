@@ -4,7 +4,8 @@ python benchmarks/alert_quality.py --panel "World Bank months=worldbank.csv,MS,0
 python benchmarks/alert_quality.py --simulated 300 301 302
 
 Panels come from `benchmarks/panels.py`; each is title=file,freq,rise,horizon. `--simulated` draws four panels
-of twenty series and twenty years a seed: clustered volatility, momentum, regimes, a plain random walk.
+of twenty series and twenty years a seed: clustered volatility, momentum, regimes, a plain random walk;
+with `--hard` two others: rare jumps, and prices that return to their mean.
 """
 
 import argparse
@@ -34,25 +35,25 @@ from flows.replay.shapes import Shape, scored_limits
 from flows.replay.tables import panel_histories
 
 KINDS = ("volatility", "momentum", "regimes", "walk")
+HARD = ("jumps", "reversion")  # nothing announces a jump; what falls back soon needs no second word
 HEAD = (
     "| panel | rule | events | hit | false | a month | recall | precision | lead, days | skill | AUC "
     "| within series | posts |"
 )
 SHORT = "| panel | events | hysteresis | single_limit | random_walk |"
-BEST = " best single limit with no more |"
 FIXED = "fixed, renewed"
 
 
 def simulated(kind: str, seed: int, series: int = 20, months: int = 240) -> pd.DataFrame:
     """Monthly prices of one kind of market, above zero."""
-    draw = np.random.default_rng([seed, KINDS.index(kind)])
+    draw = np.random.default_rng([seed, (KINDS + HARD).index(kind)])
     days = pd.date_range("2000-01-01", periods=months, freq="MS")
     tables = []
     for number in range(series):
         shocks = draw.standard_t(5, months) / np.sqrt(5 / 3)
         size = draw.uniform(0.02, 0.09)
         moves = np.zeros(months)
-        variance, momentum, is_wild = 1.0, 0.0, False
+        variance, momentum, is_wild, level = 1.0, 0.0, False, 0.0
         for at, shock in enumerate(shocks):
             if kind == "volatility":
                 moves[at] = np.sqrt(variance) * shock
@@ -63,6 +64,13 @@ def simulated(kind: str, seed: int, series: int = 20, months: int = 240) -> pd.D
             elif kind == "regimes":
                 is_wild ^= draw.random() < (0.12 if is_wild else 0.03)
                 moves[at] = 1.6 * shock + 0.5 if is_wild else 0.5 * shock
+            elif kind == "jumps":
+                moves[at] = 0.3 * shock
+                if draw.random() < 0.03:
+                    moves[at] += draw.choice([-5.0, 5.0])
+            elif kind == "reversion":
+                moves[at] = 2 * shock - 0.15 * level
+                level += moves[at]
             else:
                 moves[at] = shock
         values = 100 * np.exp(np.cumsum(size * moves))
@@ -109,6 +117,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--panel", action="append", default=[], metavar="TITLE=CSV,FREQ,RISE,H")
     parser.add_argument("--simulated", type=int, nargs="*", default=[], metavar="SEED")
+    parser.add_argument(
+        "--hard", action="store_true", help="simulate jumps and returns to the mean instead"
+    )
     parser.add_argument("--placebo", type=int, metavar="SEED")
     parser.add_argument("--false-time", type=float, default=FALSE_TIME)
     parser.add_argument(
@@ -122,14 +133,15 @@ def main() -> int:
         path, freq, rise, horizon = rest.split(",")
         panels.append((title, pd.read_csv(Path(path)), freq, float(rise), int(horizon)))
     for seed in options.simulated:
-        panels += [(f"{kind}, seed {seed}", simulated(kind, seed), "MS", 0.25, 6) for kind in KINDS]
+        kinds = HARD if options.hard else KINDS
+        panels += [(f"{kind}, seed {seed}", simulated(kind, seed), "MS", 0.25, 6) for kind in kinds]
     head = HEAD
     if options.short:
-        head = SHORT + (f" {FIXED} |" if options.fixed else "") + BEST
+        head = SHORT + (f" {FIXED} |" if options.fixed else "")
     print(head)
     named = 1 if options.short else 2  # columns of words, then numbers
     print("|" + " --- |" * named + " ---: |" * (head.count("|") - 1 - named))
-    kept = kept_against_best = best_of_all = 0
+    kept = short_of_false = 0
     totals: dict[str, list[int]] = {}
     for title, frame, freq, rise, horizon in panels:
         histories, left_out = panel_histories(frame, freq)
@@ -141,9 +153,7 @@ def main() -> int:
         within = found.extra["auc_by_series"]
         ours = rules[OURS]
         kept += ours.hits >= max(rules[SINGLE].hits, rules[WALK].hits)
-        best = found.extra["limits"][SINGLE]["most_hits_with_no_more"]
-        best_of_all += best
-        kept_against_best += ours.hits >= best
+        short_of_false += found.extra["limits"][WALK]["false_alarms_at_most"] < ours.false_episodes
         if options.fixed:
             rule = fixed_rule(read_grid(histories, asked), ours.false_episodes)
             rules[FIXED] = replay_panel(histories, replace(asked, rules=(rule,))).rules[FIXED]
@@ -153,15 +163,15 @@ def main() -> int:
             totals[name] = [hits + one.hits, false + one.false_episodes]
         if options.short:
             told = " | ".join(f"{one.hits} / {one.false_episodes}" for one in rules.values())
-            print(f"| {title} | {ours.events} | {told} | {best} |", flush=True)
+            print(f"| {title} | {ours.events} | {told} |", flush=True)
         else:
             for name, one in rules.items():
                 print(row(title, name, one, within[name]), flush=True)
     hits = ", ".join(f"{name} {hit} / {false}" for name, (hit, false) in totals.items())
     print(
         f"\nAt least as many hits as both plain rules on {kept} of {len(panels)} panels; "
-        f"hits / false alarms of all: {hits}. As many as the best single limit with no more false alarms "
-        f"on {kept_against_best} of {len(panels)}: that one has {best_of_all} hits"
+        f"hits / false alarms of all: {hits}. No limit gives {WALK} as many false alarms as {OURS} "
+        f"on {short_of_false} of {len(panels)}"
     )
     return 0
 

@@ -15,6 +15,7 @@ from flows.console import (
     a_day,
     add_command,
     answer,
+    note,
     open_service,
     read_panel,
     read_settings,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _OF_A_PANEL = ("freq", "rise", "horizon", "placebo")
 _FREQ, _RISE, _HORIZON = "MS", 0.25, 6
+_TOLD = 10  # series with gaps that are named one by one
 _TIMELINE = ("at", "rule", "subject", "incident", "transition", "reason", "headline")
 
 
@@ -180,8 +182,9 @@ def _panel(options: argparse.Namespace, settings: "Settings") -> int:
     frame = read_panel(options.panel)
     try:
         histories, left_out = panel_histories(frame, freq)
+        _tell_shortened(histories)
         if options.suggest:
-            return _suggest(options, asked, histories)
+            return _suggest(options, asked, histories, left_out)
         with _bar("chance") as told:
             result = replay_panel(histories, asked, left_out=left_out, told=told)
     except PanelError as error:
@@ -192,6 +195,15 @@ def _panel(options: argparse.Namespace, settings: "Settings") -> int:
         _draw(options.out, _grid_of(histories, asked), result)
     answer(options, result.as_dict(), _lines(result))
     return FINE
+
+
+def _tell_shortened(histories: "list[History]") -> None:
+    """On stderr: series that were cut at a gap, or filled."""
+    told = [one for one in histories if one.note]
+    for history in told[:_TOLD]:
+        note(f"{history.series}: {history.values.size} periods used, with a gap: {history.note}")
+    if len(told) > _TOLD:
+        note(f"{len(told) - _TOLD} more series have gaps that were cut or filled")
 
 
 def _grid_of(histories: "list[History]", asked: "Asked") -> "Grid":
@@ -231,14 +243,22 @@ def _own_rules(path: Path, settings: "Settings") -> "Ruleset":
     )
 
 
-def _suggest(options: argparse.Namespace, asked: "Asked", histories: "list[History]") -> int:
+def _suggest(
+    options: argparse.Namespace,
+    asked: "Asked",
+    histories: "list[History]",
+    left_out: "dict[str, str]",
+) -> int:
     from flows.replay.suggest import suggest
 
-    found = suggest(_grid_of(histories, asked), **_wish(options))
+    grid = _grid_of(histories, asked)
+    found = suggest(grid, **_wish(options))
     # Whose rule it becomes is not known here.
     snippet = found.snippet("NAME", f"rise = {asked.rise:g}", _horizon_line(histories, asked))
     lines = [*found.lines(), "", "For a rule of yours in rules.toml, under its name:", "", snippet]
-    answer(options, {**found.as_dict(), "toml": snippet}, lines)
+    left_out = {**left_out, **grid.left_out}
+    lines += [f"left out: {name}: {why}" for name, why in left_out.items()]
+    answer(options, {**found.as_dict(), "toml": snippet, "left_out": left_out}, lines)
     return FINE
 
 
@@ -422,6 +442,12 @@ def _lines(result: "ReplayResult") -> list[str]:
         )
         lines.append(f"AUC within one series (0.5: no idea of when): {within}")
     lines += [f"not scored: {name}: {why}" for name, why in result.without_truth.items()]
+    for name, one in result.extra.get("not_judged", {}).items():
+        again = f", judged again by {one['judged_by']}" if one["judged_by"] else ""
+        more = f" ({one['spells']} times in all)" if one["spells"] > 1 else ""
+        lines.append(
+            f"not judged: {name} on {one['subject']} from {one['since']}{again}: {one['why']}{more}"
+        )
     lines += [f"left out: {name}: {why}" for name, why in result.left_out.items()]
     return lines
 

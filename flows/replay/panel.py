@@ -23,8 +23,8 @@ from flows.replay.result import ReplayResult, TimelineRow
 from flows.replay.shapes import (
     Shape,
     Truth,
+    best_limit,
     learnt_limits,
-    limit_with_as_many,
     most_false,
     scored_limits,
 )
@@ -194,8 +194,8 @@ def replay_panel(
     come to nothing stand for at most `false_time` of the time; or the limits of `asked.rules`, for which
     the panel's rise and horizon stand in for their own. `single_limit` has the same chance, one limit, no
     gap, no wait; `random_walk` has the chance of a Gaussian random walk with the volatility known then.
-    Both get, in hindsight, the one limit at which they give as many false episodes as the first of ours,
-    or more where none gives just as many. Raises PanelError.
+    Both get, in hindsight, the one limit with the most hits of all that give at most as many false episodes
+    as the first of ours, plus 5 % or one (`best_limit`). Raises PanelError.
     """
     grid = read_grid(histories, asked, left_out)
     horizon_days = asked.horizon * grid.days_per_period
@@ -280,15 +280,35 @@ def read_grid(
         rise=asked.rise,
         seed=asked.seed,
     )
+    refused = {**found.left_out, **_not_above_zero(histories, found.left_out)}
     if not found.rows:
         least = warm_up + asked.horizon
         longest = max(history.values.size for history in histories)
+        if longest >= least:
+            # Long enough: something else is wrong, and each series knows what.
+            why = "; ".join(f"{name}: {reason}" for name, reason in list(refused.items())[:3])
+            message = f"no series has a chance to judge ({why})"
+            raise PanelError(message)
         message = (
             f"no series has a chance to judge: {least} periods needed "
             f"({warm_up} to learn from, {asked.horizon} ahead), the longest has {longest}"
         )
         raise PanelError(message)
-    return _grid(histories, found, asked, {**left_out, **found.left_out}, warm_up)
+    return _grid(histories, found, asked, {**left_out, **refused}, warm_up)
+
+
+def _not_above_zero(histories: Sequence[History], left_out: Mapping[str, str]) -> dict[str, str]:
+    """The reason of those left-out series, in whole or in part, in which a value is not above zero."""
+    found = {}
+    for history in histories:
+        low = np.flatnonzero(history.values <= 0)
+        if low.size and history.series in left_out:
+            at = int(low[0])
+            found[history.series] = (
+                f"value {history.values[at]:g} of {history.periods[at]}: a rise can only be told of "
+                "values above 0; nothing from there on is judged"
+            )
+    return found
 
 
 def _warm_up(histories: Sequence[History], horizon: int) -> int:
@@ -459,14 +479,14 @@ def _of_rule(rule: PriceSpike, grid: Grid) -> Contender:
 def _plain(
     grid: Grid, name: str, chances: Floats, wanted: int, asked: Asked
 ) -> tuple[Contender, dict[str, Any]]:
-    """One limit without gap or wait, at as many false episodes as ours, or the fewest above that."""
+    """One limit without gap or wait: the most hits of all with about as many false episodes as ours, or fewer."""
     shape = Shape(0.0)
     given = chances[~np.isnan(chances)]
     candidates = np.unique(np.quantile(given, np.linspace(0, 1, _CANDIDATES)))
     # Above every chance: the limit at which nothing is ever said.
     candidates = np.append(candidates, min(1.0, float(candidates[-1]) + 1e-6))
     hits, false = scored_limits(shape, grid.days, chances, grid.truth, candidates)
-    at = limit_with_as_many(false, hits, wanted)
+    at = best_limit(false, hits, wanted)
     enter = float(candidates[at])
     limit = Limit(Severity.WARNING, enter, enter - 1e-9)
     contender = Contender(
@@ -479,9 +499,9 @@ def _plain(
     account = {
         "enter": round(enter, 6),
         "in_hindsight": True,
-        "as_many_false_alarms": bool(false[at] >= wanted),
-        # A low limit that is never left has few hits for its false alarms: others may do better with fewer.
-        "most_hits_with_no_more": int(hits[false <= most_false(wanted)].max()),
+        "false_alarms_allowed": math.floor(most_false(wanted)),
+        # Where this is less than allowed, no limit could have used them all.
+        "false_alarms_at_most": int(false.max()),
     }
     return contender, account
 

@@ -49,7 +49,7 @@ class ReplayResult:
     rules: Mapping[str, Quality]
     timeline: tuple[TimelineRow, ...]
     messages: tuple[ReplayMessage, ...] = ()
-    # Rules whose truth nobody publishes: the rule's name and why. Their figures are None.
+    # Rules that nobody can call right or wrong: the rule's name and why. Their figures are None.
     without_truth: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)  # rules not replayed, and why
     # More keys of the JSON object, after "rules" and "timeline".

@@ -124,23 +124,18 @@ def counted(seen: Flags, truth: Truth) -> tuple[Floats, Floats]:
 
 
 def most_false(wanted: int) -> float:
-    """How many false episodes still count as `wanted`: 5 % more, at least one."""
+    """How many false episodes a plain rule may have beside `wanted` of ours: 5 % more, at least one."""
     return max(wanted + 1, 1.05 * wanted)
 
 
-def limit_with_as_many(false: Floats, hits: Floats, wanted: int) -> int:
-    """Which limit gives `wanted` false episodes, or a few more (5 %, at least one): the most hits of those.
+def best_limit(false: Floats, hits: Floats, wanted: int) -> int:
+    """Which limit has the most hits, of all with no more false episodes than `most_false(wanted)`.
 
-    The number jumps from limit to limit, and falls again where a low limit is never left. Where none comes
-    so close, every limit is allowed that gives no more than the next larger number: the most hits of those.
-    Both ways favour the rule that is given this limit.
+    Any fewer will do: the number jumps from limit to limit, and a low limit that is never left has many and
+    few hits. Where hits tie, the one with more false episodes, nearest to the rule it is compared with.
     """
-    close = (false >= wanted) & (false <= most_false(wanted))
-    if not close.any():
-        larger = false[false >= wanted]
-        close = false <= (larger.min() if larger.size else np.inf)
-    best = hits[close].max()
-    among = np.flatnonzero(close & (hits == best))
+    allowed = false <= most_false(wanted)
+    among = np.flatnonzero(allowed & (hits == hits[allowed].max()))
     return int(among[np.argmax(false[among])])
 
 

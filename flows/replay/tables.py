@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def panel_histories(frame: "pd.DataFrame", freq: str) -> tuple[list[History], dict[str, str]]:
-    """Every series of the table that can be read, by name, and why others can't; PanelError for the table."""
+    """Every series of the table that can be read, by name, and why others can't; PanelError for the table.
+
+    A date with several different values can't be read; the same value twice counts once.
+    """
     missing = [column for column in ("unique_id", "ds", "y") if column not in frame.columns]
     if missing:
         found = ", ".join(map(str, frame.columns))[:120]
@@ -27,13 +30,29 @@ def panel_histories(frame: "pd.DataFrame", freq: str) -> tuple[list[History], di
     histories, left_out = [], {}
     for series, group in frame.groupby("unique_id", sort=True):
         try:
-            histories.append(panel_history(str(series), group, freq))
+            history = panel_history(str(series), group, freq)
+            _require_one_value_a_date(str(series), group)
+            histories.append(history)
         except CannotForecastError as error:
             left_out[str(series)] = error.reason
     nameless = int(frame["unique_id"].isna().sum())
     if nameless:
         left_out["(no unique_id)"] = f"{nameless} rows don't say which series they belong to"
     return histories, left_out
+
+
+def _require_one_value_a_date(series: str, group: "pd.DataFrame") -> None:
+    """Refuse a date that has several values: which one is meant, nobody but the sender knows."""
+    import pandas as pd
+
+    days = group["ds"].astype("string").str.strip()
+    values = pd.to_numeric(group["y"], errors="coerce")
+    counts = values.groupby(days).nunique()
+    doubtful = counts[counts > 1]
+    if len(doubtful):
+        more = f" and {len(doubtful) - 1} more dates" if len(doubtful) > 1 else ""
+        reason = f"{int(doubtful.iloc[0])} values for {doubtful.index[0]}{more}"
+        raise CannotForecastError(series, reason)
 
 
 def own_histories(service: "Service", at: "Moment") -> tuple[list[History], dict[str, str]]:

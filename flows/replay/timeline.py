@@ -25,6 +25,7 @@ from flows.replay.result import ReplayMessage, ReplayResult, TimelineRow
 from flows.replay.scratch import BOOK, end_of
 from flows.service import Service
 from flows.storage.ledger import LifeStep
+from flows.storage.unjudged import Unjudged, read_unjudged
 from forecasting.metrics import auc, brier
 from forecasting.results import ObservedSeries
 
@@ -106,8 +107,33 @@ def result_of(
         ),
         without_truth=without_truth,
         left_out=dict(left_out),
-        extra={"posts_per_month": posts_per_month(entries, first, last)},
+        extra={
+            "posts_per_month": posts_per_month(entries, first, last),
+            "not_judged": not_judged(read_unjudged(service.database, BOOK, end_of(last))),
+        },
     )
+
+
+def not_judged(spells: Iterable[Unjudged]) -> dict[str, dict[str, object]]:
+    """Rules that could not be judged for some of the time: their newest spell each, and how many there were.
+
+    `judged_by` is the day by which the subject was judged again, None while nothing says so. One that lasts
+    goes before one that is over.
+    """
+    by_rule: defaultdict[str, list[Unjudged]] = defaultdict(list)
+    for one in spells:
+        by_rule[one.rule].append(one)
+    found: dict[str, dict[str, object]] = {}
+    for rule, of_rule in sorted(by_rule.items()):
+        newest = max(of_rule, key=lambda one: (one.judged_by is None, one.since))
+        found[rule] = {
+            "since": newest.since.date().isoformat(),
+            "judged_by": None if newest.judged_by is None else newest.judged_by.date().isoformat(),
+            "subject": newest.subject,
+            "why": newest.why,
+            "spells": len(of_rule),
+        }
+    return found
 
 
 def posts_per_month(entries: Iterable["Post"], first: date, last: date) -> dict[str, int]:

@@ -3,15 +3,23 @@
 import json
 import os
 import stat
+import tomllib
+from dataclasses import replace
+from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from alerts.scoring import score_episodes
 from flows import cli
 from flows.catalog import load_catalog
+from flows.cli_replay import _horizon_line, _lines
+from flows.replay.panel import Asked
+from flows.replay.result import ReplayResult
 from flows.settings import load_settings
 from flows.wiring import rules
+from forecasting.series import from_grid
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +106,120 @@ def test_a_proposal_comes_as_toml_with_what_it_gave_on_held_out_time(panel, caps
     # Whose limits they become is not known here.
     assert "[rules.NAME]" in told
     assert "oxide-price-spike" not in told
+    # Six periods of a monthly panel are six months; the piece is a rule's settings as it stands.
+    given = tomllib.loads(told[told.index("[rules.NAME]") :])["rules"]["NAME"]
+    assert given["horizon_months"] == 6
+
+
+def test_a_weekly_panel_has_no_horizon_in_months_to_propose():
+    days = [date(2020, 1, 3) + timedelta(weeks=at) for at in range(120)]
+    weeks = from_grid("w", days, np.linspace(100.0, 120.0, 120), "week")
+    asked = Asked(freq="W-FRI", rise=0.25, horizon=13, seed=1)
+    told = _horizon_line([weeks], asked)
+    assert told == "# horizon_months: the panel's 13 weeks are not whole months"
+
+
+def rows(name, values, first="2005-01-01"):
+    days = pd.date_range(first, periods=len(values), freq="MS").strftime("%Y-%m-%d")
+    return pd.DataFrame({"unique_id": name, "ds": days, "y": values})
+
+
+def moving(seed, count=110):
+    return 100 * np.exp(np.cumsum(np.random.default_rng(seed).standard_normal(count) * 0.08))
+
+
+def replayed(capsys, tmp_path, *tables):
+    path = tmp_path / "given.csv"
+    pd.concat(tables).to_csv(path, index=False)
+    assert cli.main(["replay", "--panel", str(path), "--json"]) == 0
+    told = capsys.readouterr()
+    return json.loads(told.out), told.err
+
+
+def test_a_date_with_two_values_is_refused_and_the_same_value_twice_is_not(capsys, tmp_path):
+    once, twice, doubtful = (
+        rows("once", moving(1)),
+        rows("twice", moving(2)),
+        rows("two", moving(3)),
+    )
+    other = doubtful.iloc[[30]].assign(y=1.0)
+    found, _ = replayed(capsys, tmp_path, once, twice, twice.iloc[[5]], doubtful, other)
+    assert found["left_out"] == {"two": f"2 values for {doubtful.ds.iloc[30]}"}
+    assert found["series"] == 2
+    # A proposal names what it did not learn from as well.
+    assert cli.main(["replay", "--panel", str(tmp_path / "given.csv"), "--suggest", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["left_out"] == found["left_out"]
+
+
+def test_a_value_that_is_not_above_zero_is_the_reason_that_is_given(capsys, tmp_path):
+    values = moving(4)
+    values[70] = 0.0
+    found, _ = replayed(capsys, tmp_path, rows("good", moving(1)), rows("nought", values))
+    assert found["left_out"]["nought"].startswith("value 0 of 2010-11-01: a rise can only be told")
+    path = tmp_path / "low.csv"
+    rows("low", -moving(4)).to_csv(path, index=False)
+    told = refused(capsys, "--panel", path)
+    assert "low: value -" in told
+    assert "periods needed" not in told
+
+
+def test_a_series_that_is_cut_at_a_gap_says_so_beside_the_answer(capsys, tmp_path):
+    values = moving(5, 160)
+    values[20:40] = np.nan
+    found, told = replayed(capsys, tmp_path, rows("whole", moving(1)), rows("cut", values))
+    assert "cut: 120 periods used, with a gap: 20 observations before 2008-05 left out" in told
+    assert "whole" not in told
+    assert found["series"] == 2
+
+
+def lines_of(**changes):
+    quality = score_episodes(
+        (), (), horizon=timedelta(0), known_through=date.min, months=1, posts=7
+    )
+    return ReplayResult(rules={"r": quality}, timeline=(), **changes)
+
+
+def test_a_rule_that_nobody_can_call_right_or_wrong_has_dashes_and_no_noughts():
+    result = lines_of(without_truth={"r": "nobody publishes it"})
+    table = _lines(result)
+    assert table[1].split() == ["r", *["–"] * 9, "7"]
+    assert "not scored: r: nobody publishes it" in table
+    figures = result.as_dict()["rules"]["r"]
+    assert figures.pop("posts") == 7
+    assert figures.pop("truth") == "nobody publishes it"
+    assert set(figures.values()) == {None}
+
+
+def test_a_rule_that_has_a_truth_shows_how_often_nothing_happened():
+    assert _lines(lines_of())[1].split()[:4] == ["r", "0", "0", "0"]
+
+
+def test_a_lead_below_zero_is_explained_under_the_table():
+    result = lines_of()
+    late = replace(result.rules["r"], median_lead_days=-20.0)
+    assert not any("lead" in line for line in _lines(result)[1:])
+    (told,) = [line for line in _lines(replace(result, rules={"r": late})) if "r: a lead" in line]
+    assert "days after the end of the fallen month" in told
+    assert "within 62 days" in told
+
+
+@pytest.mark.parametrize(
+    ("judged_by", "spells", "expected"),
+    [
+        pytest.param(None, 1, "not judged: r on s from 2025-05-03: too old", id="still"),
+        pytest.param(
+            "2025-06-01",
+            2,
+            "not judged: r on s from 2025-05-03, judged again by 2025-06-01: too old (2 times in all)",
+            id="over",
+        ),
+    ],
+)
+def test_what_could_not_be_judged_is_a_line_of_the_answer(judged_by, spells, expected):
+    spell = {
+        "since": "2025-05-03", "judged_by": judged_by, "subject": "s", "why": "too old", "spells": spells
+    }  # fmt: skip
+    assert expected in _lines(lines_of(extra={"not_judged": {"r": spell}}))
 
 
 def test_without_a_panel_limits_are_proposed_for_the_rules_that_one_has(
@@ -167,6 +289,7 @@ def test_what_is_for_a_panel_is_not_ignored_without_one(capsys, argument):
         ),
         pytest.param(["--market", "x"], "a panel has no markets", id="market"),
         pytest.param(["--cost-loss", "0.2"], "add --suggest", id="wish without suggest"),
+        pytest.param(["--suggest", "--out", "o"], "leave --out out", id="suggest writes nothing"),
         pytest.param(["--rules", "nowhere.toml"], "nowhere.toml: can't be read", id="rules"),
         pytest.param(["--to", "2005-06-01"], "the longest has 6", id="nothing left"),
     ],

@@ -18,6 +18,7 @@ from flows.replay.days import Past, needs_of, replay_reference, replayable
 from flows.replay.result import ReplayResult
 from flows.replay.scratch import end_of, scratch
 from flows.replay.timeline import (
+    A_FACT,
     BEGINNING,
     Stated,
     chance_scores,
@@ -222,7 +223,7 @@ def test_rules_that_cannot_be_replayed_are_named_with_the_reason(home: Path):
 
 def test_rules_without_truth_say_so(home: Path):
     result = replay(home, date(2025, 5, 1), date(2025, 5, 2))
-    assert result.without_truth == {"source-is-stale": "none is published"}
+    assert result.without_truth == {"source-is-stale": A_FACT}
 
 
 def test_a_fallen_month_that_is_told_within_two_months_is_a_hit_with_a_negative_lead(home: Path):

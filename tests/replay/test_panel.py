@@ -26,10 +26,10 @@ from flows.replay.panel import (
 from flows.replay.shapes import (
     Shape,
     Truth,
+    best_limit,
     counted,
     first_posts,
     learnt_limits,
-    limit_with_as_many,
     log_odds,
     scored_limits,
 )
@@ -130,19 +130,17 @@ def test_three_rules_answer_with_the_same_events(result):
 
 def test_over_four_kinds_of_market_at_equal_false_alarms_ours_keeps_at_least_as_many_hits():
     # One panel of a hundred events decides little (docs/alert-quality.md says how often it holds): four together.
-    found, best = [], []
+    found = []
     for kind in KINDS:
         histories, _ = panel_histories(simulated(kind, 300), "MS")
         result = replay_panel(histories, ASKED)
         found.append(result.rules)
-        best.append(result.extra["limits"][SINGLE]["most_hits_with_no_more"])
-        assert best[-1] >= result.rules[SINGLE].hits
+        for name in (SINGLE, WALK):
+            allowed = result.extra["limits"][name]["false_alarms_allowed"]
+            assert result.rules[name].false_episodes <= allowed
+            assert allowed >= result.rules[OURS].false_episodes
     hits = {name: sum(rules[name].hits for rules in found) for name in (OURS, SINGLE, WALK)}
-    false = {name: sum(rules[name].false_episodes for rules in found) for name in (OURS, SINGLE)}
-    assert false[SINGLE] >= 0.95 * false[OURS]
     assert hits[OURS] >= max(hits[SINGLE], hits[WALK])
-    # Nor does a single limit that gives fewer false alarms announce more.
-    assert hits[OURS] >= sum(best)
 
 
 def test_a_placebo_has_no_skill_against_each_series_own_base_rate():
@@ -256,14 +254,19 @@ def test_counting_is_an_obvious_loop(grid):
     ("false", "hits", "wanted", "chosen"),
     [
         pytest.param([9, 5, 2, 0], [8, 6, 3, 0], 5, 1, id="just as many"),
-        pytest.param([9, 5, 2, 0], [8, 6, 3, 0], 1, 2, id="one more is close"),
-        pytest.param([90, 50, 20, 0], [80, 60, 30, 0], 30, 1, id="the next larger"),
-        pytest.param([3, 90, 20, 0], [1, 80, 30, 0], 100, 1, id="none gives so many"),
-        pytest.param([60, 50, 49, 0], [1, 3, 40, 0], 45, 2, id="a low limit that is never left"),
+        pytest.param([9, 5, 2, 0], [8, 6, 3, 0], 1, 2, id="one more is allowed"),
+        pytest.param([42, 21, 20, 0], [9, 6, 3, 0], 40, 0, id="five per cent more are allowed"),
+        pytest.param([43, 21, 20, 0], [9, 6, 3, 0], 40, 1, id="eight per cent more are not"),
+        pytest.param([90, 50, 20, 0], [80, 60, 30, 0], 30, 2, id="any number below is allowed"),
+        pytest.param([31, 30, 9, 0], [1, 3, 40, 0], 30, 2, id="a low limit that is never left"),
+        pytest.param([30, 9, 5, 0], [3, 8, 8, 0], 30, 1, id="as many hits, more false alarms"),
+        pytest.param([9, 0], [5, 0], 0, 1, id="none is allowed: it says nothing"),
     ],
 )
-def test_the_plain_rule_gets_the_limit_that_favours_it(false, hits, wanted, chosen):
-    found = limit_with_as_many(np.asarray(false, float), np.asarray(hits, float), wanted)
+def test_a_plain_rule_gets_the_limit_with_the_most_hits_of_all_it_may_have(
+    false, hits, wanted, chosen
+):
+    found = best_limit(np.asarray(false, float), np.asarray(hits, float), wanted)
     assert found == chosen
 
 
