@@ -341,7 +341,7 @@ def _snooze(options: argparse.Namespace) -> int:
     until = instant(incident.snoozed_until) if incident.snoozed_until else ""
     word = incident.severity.name.lower()
     rises = "" if word == "critical" else f"; more than {word} wakes it"
-    told = f"snoozed until {until}{rises}; if it ends before, that is told"
+    told = f"snoozed until {until}{rises}; what was posted before is told when it ends"
     return _acted(options, decision, told)
 
 
