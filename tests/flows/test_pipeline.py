@@ -12,12 +12,13 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.states import Failed
 from prefect.utilities.callables import parameter_schema
 
+from alerts.errors import RuleFileError
 from alerts.incident import DataState, Reason, State
 from alerts.rules import Severity
 from alerts.scoring import Quality
 from alerts.silences import Silence
 from flows import artifacts, pipeline, steps
-from flows.errors import LodestoneError, SourceError, UsageError
+from flows.errors import SourceError, UsageError
 from flows.launcher import POOL, PULSE, read_deployments
 from flows.replay.result import ReplayResult, TimelineRow
 from flows.settings import Settings
@@ -562,7 +563,7 @@ def test_a_replay_as_a_flow_keeps_records_of_the_configured_rules_and_of_no_tria
 
 def test_a_rule_file_that_is_not_there_fails_a_replay_by_name(monkeypatch, tmp_path):
     monkeypatch.setenv("LODESTONE_HOME", str(tmp_path))
-    with pytest.raises(LodestoneError, match=r"absent\.toml: can't be read"):
+    with pytest.raises(RuleFileError, match=r"absent\.toml: can't be read"):
         pipeline.replay.fn(first=DAY, last=DAY, rules=str(tmp_path / "absent.toml"))
 
 
