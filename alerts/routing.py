@@ -124,14 +124,6 @@ def default_route(kind: str) -> str:
     return "operators" if kind in OPERATOR_TYPES else "buyers"
 
 
-def channel_for(route: str, routes: Mapping[str, Route]) -> str:
-    """The channel of a route; UnknownRouteError names the nearest one that exists."""
-    found = routes.get(route)
-    if found is None:
-        raise UnknownRouteError(route, tuple(sorted(routes)))
-    return found.channel
-
-
 def fits(match: Match, labels: Mapping[str, str]) -> bool:
     """Whether each label named has a value that fits; a label that a reading lacks fits nothing, not even `*`.
 

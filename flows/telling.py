@@ -232,7 +232,7 @@ def _muted_until(
     service: Service, options: RuleOptions, severity: Severity, at: datetime
 ) -> datetime | None:
     """The end of the mute windows of a rule that cover an instant; None: it may be posted."""
-    return muted_until([service.ruleset.mutes[name] for name in options.mutes], severity, at)
+    return muted_until(service.ruleset.mutes_of(options), severity, at)
 
 
 def desk_of(service: Service, seen: Situation | None = None) -> Desk:

@@ -47,9 +47,9 @@ class Ruleset:
     # Values of each label as far as they are known: what routes and silences can name.
     labels: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def mutes_of(self, rule: Rule) -> tuple[Mute, ...]:
-        """The windows in which nothing of a rule is posted."""
-        return tuple(self.mutes[name] for name in rule.options.mutes)
+    def mutes_of(self, options: RuleOptions) -> tuple[Mute, ...]:
+        """The windows in which nothing of a rule with these options is posted."""
+        return tuple(self.mutes[name] for name in options.mutes)
 
 
 def load_ruleset(

@@ -10,7 +10,6 @@ from alerts.routing import (
     LABELS,
     Route,
     UnknownRouteError,
-    channel_for,
     combination_problem,
     fits,
     matcher_problem,
@@ -25,15 +24,11 @@ LOUD = Route("loud", "#loud", match=(("severity", "critical"),), escalate_after=
 ROUTES = {one.name: one for one in (BUYERS, OPERATORS, INDIA, LOUD)}
 
 
-def test_a_route_leads_to_its_channel():
-    assert channel_for("buyers", ROUTES) == "#magnet-supply"
-
-
 def test_an_unknown_route_names_the_nearest_one():
     with pytest.raises(UnknownRouteError, match=r"'buyer' is not defined \(did you mean 'buyers'"):
-        channel_for("buyer", ROUTES)
+        route_of("buyer", "price_spike", {}, ROUTES)
     with pytest.raises(UnknownRouteError, match="defined: none"):
-        channel_for("buyer", {})
+        route_of("buyer", "price_spike", {}, {})
 
 
 @pytest.mark.parametrize(

@@ -1049,7 +1049,7 @@ def test_the_mutes_of_a_rule_are_those_it_names():
     text = "[mutes.a]\ntimezone = 'UTC'\ndays = 'sun'\n[mutes.b]\ntimezone = 'UTC'\ndays = 'sat'\n"
     ruleset = load(ROUTES + SPIKE, f"{text}[rules.spike]\nmute = 'b'\n")
 
-    assert [mute.name for mute in ruleset.mutes_of(ruleset.rules[0])] == ["b"]
+    assert [mute.name for mute in ruleset.mutes_of(ruleset.rules[0].options)] == ["b"]
 
 
 def test_a_rule_without_a_route_needs_the_default_one_of_its_kind_or_one_that_is_sure_to_fit():
