@@ -7,7 +7,15 @@ from typing import Any
 MOST_BLOCKS = 50
 MOST_TEXT = 40_000
 MOST_BLOCK_TEXT = 10_000  # about 9.6k was accepted and 11.3k refused by the real service
-_KINDS = {"header", "section", "context", "divider", "image", "actions"}
+_PARTS = {
+    "header": {"text"},
+    "section": {"text", "fields", "accessory", "expand"},
+    "context": {"elements"},
+    "divider": set(),
+    "image": {"image_url", "slack_file", "alt_text", "title"},
+    "actions": {"elements"},
+}
+_BUTTON = {"action_id", "text", "value", "url", "style", "confirm", "accessibility_label"}
 
 
 def problems(blocks: object) -> list[str]:
@@ -20,9 +28,11 @@ def problems(blocks: object) -> list[str]:
     ids: set[str] = set()
     for number, block in enumerate(blocks):
         place = f"/blocks/{number}"
-        if not isinstance(block, Mapping) or block.get("type") not in _KINDS:
+        if not isinstance(block, Mapping) or block.get("type") not in _PARTS:
             found.append(f"unsupported type [json-pointer:{place}/type]")
             continue
+        if unknown := set(block) - _PARTS[block["type"]] - {"type", "block_id"}:
+            found.append(f"invalid additional property: {min(unknown)} [json-pointer:{place}]")
         block_id = block.get("block_id")
         if block_id is not None:
             if not isinstance(block_id, str) or len(block_id) > 255 or block_id in ids:
@@ -81,11 +91,15 @@ def _block(block: Mapping[str, Any]) -> list[tuple[str, str]]:
         elements = block.get("elements")
         if not isinstance(elements, list) or not 1 <= len(elements) <= 25:
             return [("/elements", "between 1 and 25 items allowed")]
-        return [
+        found = [
             problem
             for number, element in enumerate(elements)
             for problem in _element(element, f"/elements/{number}")
         ]
+        actions = [e.get("action_id") for e in elements if isinstance(e, Mapping)]
+        if len(set(actions) - {None}) < len([name for name in actions if name is not None]):
+            found.append(("/elements", "action_id already exists in this block"))
+        return found
     return []
 
 
@@ -120,11 +134,18 @@ def _image(image: Mapping[str, Any], place: str) -> list[tuple[str, str]]:
 def _element(element: object, place: str) -> list[tuple[str, str]]:
     if not isinstance(element, Mapping):
         return [(place, "must be an object")]
-    found = []
-    if element.get("type") == "button":
-        found += _text(element.get("text"), f"{place}/text", 75, plain_only=True)
-        if len(str(element.get("value", ""))) > 2000:
-            found.append((f"{place}/value", "must be less than 2001 characters"))
-        if len(str(element.get("url", ""))) > 3000:
-            found.append((f"{place}/url", "must be less than 3001 characters"))
+    if element.get("type") == "image":
+        return _image(element, place)
+    if element.get("type") != "button":
+        return [(f"{place}/type", "unsupported type")]
+    found = _text(element.get("text"), f"{place}/text", 75, plain_only=True)
+    if unknown := set(element) - _BUTTON - {"type"}:
+        found.append((place, f"invalid additional property: {min(unknown)}"))
+    for part, most in (("action_id", 255), ("value", 2000), ("url", 3000)):
+        if len(str(element.get(part, ""))) > most:
+            found.append((f"{place}/{part}", f"must be less than {most + 1} characters"))
+    if len(str(element.get("accessibility_label", ""))) > 75:
+        found.append((f"{place}/accessibility_label", "must be less than 76 characters"))
+    if element.get("style", "primary") not in ("primary", "danger"):
+        found.append((f"{place}/style", "must be primary or danger"))
     return found

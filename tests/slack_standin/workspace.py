@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import math
+import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -9,8 +12,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.slack_standin import blocks as block_rules
+from tests.slack_standin.limits import Limits
 
 Params = Mapping[str, Any]
+
+BOT_USER, BOT, TEAM, APP = "U0LODESTONE", "B0LODESTONE", "T0STANDIN", "A0LODESTONE"
+RESPONSE_USES = 5
+"""How often one response_url may be used (within 30 minutes, which no test waits for)."""
+
+NEEDS = {
+    "chat.postMessage": "chat:write",
+    "chat.postEphemeral": "chat:write",
+    "chat.update": "chat:write",
+    "chat.delete": "chat:write",
+    "conversations.list": "channels:read",
+    "conversations.history": "channels:history",
+    "conversations.replies": "channels:history",
+    "conversations.join": "channels:join",
+    "files.getUploadURLExternal": "files:write",
+    "files.completeUploadExternal": "files:write",
+}
+"""The scope that a bot token needs for a method."""
+
+SCOPES = {*NEEDS.values(), "groups:history", "groups:read"}
 
 
 class Refusal(Exception):
@@ -20,6 +44,26 @@ class Refusal(Exception):
         self.code = code
         self.details = details
         super().__init__(code)
+
+
+class RateLimitedError(Exception):
+    """An answer with status 429 and `Retry-After` in whole seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.retry_after = max(1, math.ceil(seconds))
+        super().__init__(f"wait {self.retry_after} s")
+
+
+@dataclass
+class Ephemeral:
+    """What only one person sees, until their client restarts; Slack keeps it nowhere."""
+
+    channel: str
+    user: str
+    text: str
+    blocks: list[dict[str, Any]]
+    at: float  # seconds since 1970
+    under: str | None = None  # ts of the message whose button it answers, or of the thread
 
 
 @dataclass
@@ -34,6 +78,12 @@ class Message:
     files: list[dict[str, Any]] = field(default_factory=list)
     edited: int = 0
     seen_at: float = 0.0  # when it came into the channel, for the lag of history
+    attachments: list[dict[str, Any]] = field(default_factory=list)
+    user: str = BOT_USER
+    bot_id: str | None = BOT  # None: a person wrote it
+    username: str | None = None
+    subtype: str | None = None
+    says_edited: bool = False  # Slack marks an edit only where the message has no blocks
 
     @property
     def delivery_key(self) -> str | None:
@@ -43,19 +93,23 @@ class Message:
     def as_json(self, *, with_metadata: bool) -> dict[str, Any]:
         out: dict[str, Any] = {
             "type": "message",
-            "user": "U0LODESTONE",
-            "bot_id": "B0LODESTONE",
-            "app_id": "A0LODESTONE",
+            "user": self.user,
             "ts": self.ts,
             "text": self.text,
             "blocks": self.blocks,
         }
+        if self.bot_id:
+            out |= {"bot_id": self.bot_id, "app_id": APP if self.bot_id == BOT else "A0OTHER"}
+        if self.subtype:
+            out["subtype"] = self.subtype
+        if self.attachments:
+            out["attachments"] = self.attachments
         if self.thread_ts:
             out["thread_ts"] = self.thread_ts
         if self.files:
             out["files"] = [{k: v for k, v in f.items() if k != "data"} for f in self.files]
-        if self.edited:
-            out["edited"] = {"user": "U0LODESTONE", "ts": self.ts}
+        if self.says_edited:
+            out["edited"] = {"user": self.user, "ts": self.ts}
         if with_metadata and self.metadata:
             out["metadata"] = self.metadata
         return out
@@ -72,20 +126,30 @@ class Workspace:
         self.files: dict[str, dict[str, Any]] = {}
         self.tokens: set[str] | None = None  # None: every token is good
         self.unknown_channels: set[str] = set()
-        self.closed_channels: dict[str, str] = {}  # name -> is_archived, not_in_channel …
+        self.closed_channels: dict[str, str] = {}  # name -> is_archived, restricted_action …
+        self.not_joined: set[str] = set()  # names of channels that the app must join first
+        self.scopes: set[str] = set(SCOPES)  # what the bot token may do
+        self.app_scopes: set[str] = {"connections:write"}  # what an app-level token may do
+        self.ephemerals: list[Ephemeral] = []
+        self.limits: Limits | None = None  # None: as many requests as anybody likes
+        self.socket_address: Callable[[], str] | None = None  # makes the address for one connection
+        self._responses: dict[str, _Response] = {}  # token of a response_url -> whose, how often
         self.disabled: set[str] = set()  # methods this workspace doesn't know
         self.history_lag_seconds = 0.0
         self._last_ts = 0
         self.methods: dict[str, Callable[[Params], dict[str, Any]]] = {
             "auth.test": self._auth_test,
             "chat.postMessage": self._post,
+            "chat.postEphemeral": self._post_ephemeral,
             "chat.update": self._update,
             "chat.delete": self._delete,
             "conversations.list": self._list,
+            "conversations.join": self._join,
             "conversations.history": self._history,
             "conversations.replies": self._replies,
             "files.getUploadURLExternal": self._upload_url,
             "files.completeUploadExternal": self._complete_upload,
+            "apps.connections.open": self._open_connection,
         }
 
     # --- what a test asks -------------------------------------------------------
@@ -118,6 +182,21 @@ class Workspace:
             self.channels[made] = bare
             return made
 
+    def say(
+        self, channel: str, text: str, *, user: str = "U0PRIYA", thread_ts: str | None = None
+    ) -> Message:
+        """A person writes something."""
+        with self.lock:
+            key = self.channel_id(channel)
+            return self._keep(
+                Message(key, self._next_ts(), text, [], thread_ts=thread_ts, user=user, bot_id=None)
+            )
+
+    def message(self, channel: str, ts: str) -> Message:
+        """One message by channel (name or id) and ts; raises Refusal if it isn't there."""
+        with self.lock:
+            return self._message(self.channel_id(channel), ts)
+
     def _in(self, channel: str | None) -> list[Message]:
         if channel is None:
             return list(self.messages)
@@ -127,7 +206,7 @@ class Workspace:
     # --- the Web API ------------------------------------------------------------
 
     def call(self, method: str, params: Params, token: str | None) -> dict[str, Any]:
-        """Do what the real method does; raises Refusal."""
+        """Do what the real method does; raises Refusal or RateLimitedError."""
         with self.lock:
             if not token:
                 raise Refusal("not_authed")
@@ -135,59 +214,177 @@ class Workspace:
                 raise Refusal("invalid_auth")
             if method in self.disabled or method not in self.methods:
                 raise Refusal("unknown_method", req_method=method)
+            is_app_token = token.startswith("xapp-")
+            if is_app_token != (method == "apps.connections.open"):
+                raise Refusal("not_allowed_token_type")
+            needed = "connections:write" if is_app_token else self._needed(method, params)
+            provided = self.app_scopes if is_app_token else self.scopes
+            if needed and needed not in provided:
+                given = ",".join(sorted(provided))
+                raise Refusal("missing_scope", needed=needed, provided=given)
+            self._pace(method, str(params.get("channel", "")))
             return {"ok": True, **self.methods[method](params)}
+
+    def _needed(self, method: str, params: Params) -> str:
+        needed = NEEDS.get(method, "")
+        if method == "conversations.list":
+            kinds = str(params.get("types") or "public_channel").split(",")
+            names = {"public_channel": "channels:read", "private_channel": "groups:read"}
+            wanted = [names[kind.strip()] for kind in kinds if kind.strip() in names]
+            return next((scope for scope in wanted if scope not in self.scopes), "")
+        return needed
+
+    def _pace(self, method: str, channel: str) -> None:
+        if self.limits is None:
+            return
+        name = self.channels.get(channel, channel.lstrip("#"))
+        if seconds := self.limits.wait(method, name):
+            raise RateLimitedError(seconds)
+
+    def webhook(self, params: Params) -> str:
+        """A post by an incoming webhook into the channel that its JSON names."""
+        with self.lock:
+            channel = self._writable(params, by_app=False)
+            self._pace("webhook", channel)
+            text, blocks, attachments = self._content(params)
+            self._keep(
+                Message(
+                    channel,
+                    self._next_ts(),
+                    text,
+                    blocks,
+                    thread_ts=str(params["thread_ts"]) if params.get("thread_ts") else None,
+                    attachments=attachments,
+                    user="U0WEBHOOK",
+                    bot_id="B0WEBHOOK",
+                    username=str(params.get("username") or "incoming-webhook"),
+                )
+            )
+            return "ok"
 
     def _auth_test(self, _: Params) -> dict[str, Any]:
         return {
             "url": "https://stand-in.slack.com/",
             "team": "Stand-in",
-            "team_id": "T0STANDIN",
+            "team_id": TEAM,
             "user": "lodestone",
-            "user_id": "U0LODESTONE",
-            "bot_id": "B0LODESTONE",
+            "user_id": BOT_USER,
+            "bot_id": BOT,
         }
+
+    def _open_connection(self, _: Params) -> dict[str, Any]:
+        if self.socket_address is None:
+            raise Refusal("internal_error")
+        return {"url": self.socket_address()}
 
     def _post(self, params: Params) -> dict[str, Any]:
         channel = self._writable(params)
-        text, blocks = self._content(params)
+        text, blocks, attachments = self._content(params)
         metadata = _metadata(params)
         thread_ts = params.get("thread_ts")
-        message = Message(
-            channel,
-            self._next_ts(),
-            text,
-            blocks,
-            metadata,
-            str(thread_ts) if thread_ts else None,
-            params.get("client_msg_id"),
-            seen_at=time.monotonic(),
+        if thread_ts and not re.fullmatch(r"\d{1,12}\.\d{1,9}", str(thread_ts)):
+            wrong = [f"[ERROR] {thread_ts} is not a valid thread_ts"]
+            raise Refusal("invalid_thread_ts", response_metadata={"messages": wrong})
+        message = self._keep(
+            Message(
+                channel,
+                self._next_ts(),
+                text,
+                blocks,
+                metadata,
+                str(thread_ts) if thread_ts else None,
+                params.get("client_msg_id"),
+                attachments=attachments,
+            )
         )
-        self.messages.append(message)
         shown = message.as_json(with_metadata=True)
         return {"channel": channel, "ts": message.ts, "message": shown}
 
+    def _keep(self, message: Message) -> Message:
+        message.seen_at = time.monotonic()
+        self.messages.append(message)
+        return message
+
+    def _post_ephemeral(self, params: Params) -> dict[str, Any]:
+        channel = self._writable(params)
+        user = str(params.get("user") or "")
+        if not user:
+            raise Refusal("user_not_in_channel")
+        text, blocks, _ = self._content(params)
+        thread_ts = str(params["thread_ts"]) if params.get("thread_ts") else None
+        self.ephemerals.append(Ephemeral(channel, user, text, blocks, time.time(), thread_ts))
+        return {"message_ts": self._next_ts()}
+
     def _update(self, params: Params) -> dict[str, Any]:
+        message = self._own(params, "cant_update_message")
+        # The parts that a call names are replaced; text alone takes the blocks away.
+        text, blocks, attachments = self._content(params)
+        message.text = text
+        if "text" in params or "blocks" in params:
+            message.blocks = blocks
+        if "attachments" in params:
+            message.attachments = attachments
+        if params.get("metadata") is not None:
+            message.metadata = _metadata(params)
+        message.edited += 1
+        message.says_edited = not message.blocks
+        return {"channel": message.channel, "ts": message.ts, "text": message.text}
+
+    def _delete(self, params: Params) -> dict[str, Any]:
+        message = self._own(params, "cant_delete_message")
+        if self.thread(message.ts):
+            # A thread keeps its place: readers see that its first message is gone.
+            message.text, message.blocks = "This message was deleted.", []
+            message.metadata, message.attachments, message.files = None, [], []
+            message.user, message.bot_id, message.subtype = "USLACKBOT", None, "tombstone"
+        else:
+            self.messages.remove(message)
+        return {"channel": message.channel, "ts": message.ts}
+
+    def _own(self, params: Params, code: str) -> Message:
         channel = str(params.get("channel", ""))
         if channel not in self.channels:
             raise Refusal("channel_not_found")
         message = self._message(channel, str(params.get("ts", "")))
-        message.text, message.blocks = self._content(params)
-        if params.get("metadata"):
-            message.metadata = _metadata(params)
-        message.edited += 1
-        return {"channel": channel, "ts": message.ts, "text": message.text}
+        if message.bot_id != BOT:
+            raise Refusal(code)
+        return message
 
-    def _delete(self, params: Params) -> dict[str, Any]:
-        message = self._message(str(params.get("channel", "")), str(params.get("ts", "")))
-        self.messages.remove(message)
-        return {"channel": message.channel, "ts": message.ts}
+    def _list(self, params: Params) -> dict[str, Any]:
+        for name in (*self.not_joined, *self.closed_channels):
+            self.channel_id(name)
+        hides_archived = _is_true(params.get("exclude_archived"))
+        found = [self._channel(key) for key in self.channels]
+        shown = [each for each in found if not (hides_archived and each["is_archived"])]
+        return {"channels": shown, "response_metadata": {"next_cursor": ""}}
 
-    def _list(self, _: Params) -> dict[str, Any]:
-        channels = [
-            {"id": key, "name": name, "is_channel": True, "is_archived": False, "is_member": True}
-            for key, name in self.channels.items()
-        ]
-        return {"channels": channels, "response_metadata": {"next_cursor": ""}}
+    def _channel(self, key: str) -> dict[str, Any]:
+        name = self.channels[key]
+        return {
+            "id": key,
+            "name": name,
+            "is_channel": True,
+            "is_private": False,
+            "is_archived": self.closed_channels.get(name) == "is_archived",
+            "is_member": name not in self.not_joined,
+        }
+
+    def _join(self, params: Params) -> dict[str, Any]:
+        key = str(params.get("channel", ""))
+        name = self.channels.get(key)  # an id, never a name
+        if name is None or name in self.unknown_channels:
+            raise Refusal("channel_not_found")
+        if name in self.closed_channels:
+            raise Refusal(self.closed_channels[name])
+        if name not in self.not_joined:
+            known = "already_in_channel"
+            return {
+                "channel": self._channel(key),
+                "warning": known,
+                "response_metadata": {"warnings": [known]},
+            }
+        self.not_joined.discard(name)
+        return {"channel": self._channel(key)}
 
     def _history(self, params: Params) -> dict[str, Any]:
         channel = self._readable(params)
@@ -207,7 +404,7 @@ class Workspace:
         limit = int(params.get("limit") or 100)
         start = int(params.get("cursor") or 0)
         more = start + limit < len(seen)
-        with_metadata = str(params.get("include_all_metadata", "0")).lower() in ("1", "true")
+        with_metadata = _is_true(params.get("include_all_metadata"))
         return {
             "messages": [
                 m.as_json(with_metadata=with_metadata) for m in seen[start : start + limit]
@@ -253,7 +450,7 @@ class Workspace:
             thread_ts = params.get("thread_ts")
             if thread_ts:
                 self._message(channel, str(thread_ts), "thread_not_found")
-            self.messages.append(
+            self._keep(
                 Message(
                     channel,
                     self._next_ts(),
@@ -262,33 +459,81 @@ class Workspace:
                     None,
                     str(thread_ts) if thread_ts else None,
                     files=list(shared),
-                    seen_at=time.monotonic(),
                 )
             )
         return {"files": [{"id": f["id"], "title": f["title"]} for f in shared]}
 
+    # --- answers to a button ------------------------------------------------------
+
+    def response_url(self, message: Message, user: str) -> str:
+        """An address for answers to one press of a button."""
+        with self.lock:
+            token = secrets.token_hex(12)
+            self._responses[token] = _Response(message, user)
+            return f"{self.base_url}/response/{token}"
+
+    def respond(self, token: str, params: Params) -> str:
+        """What an app sends to a response_url; raises Refusal."""
+        with self.lock:
+            response = self._responses.get(token)
+            if response is None:
+                raise Refusal("expired_url")
+            if response.uses >= RESPONSE_USES:
+                raise Refusal("used_url")
+            message = response.message
+            if _is_true(params.get("delete_original")):
+                self.messages.remove(self._message(message.channel, message.ts))
+                response.uses += 1
+                return "ok"
+            text, blocks, attachments = self._content(params)
+            response.uses += 1
+            if _is_true(params.get("replace_original")):
+                message.text, message.blocks, message.attachments = text, blocks, attachments
+                message.edited += 1
+                message.says_edited = not blocks
+            elif params.get("response_type") == "in_channel":
+                thread_ts = params.get("thread_ts")
+                self._keep(
+                    Message(
+                        message.channel,
+                        self._next_ts(),
+                        text,
+                        blocks,
+                        thread_ts=str(thread_ts) if thread_ts else None,
+                    )
+                )
+            else:
+                self.ephemerals.append(
+                    Ephemeral(message.channel, response.user, text, blocks, time.time(), message.ts)
+                )
+            return "ok"
+
     # --- helpers ----------------------------------------------------------------
 
-    def _writable(self, params: Params) -> str:
-        given = str(params.get("channel", ""))
+    def _writable(self, params: Params, *, by_app: bool = True) -> str:
+        given = str(params.get("channel") or "")
         name = self.channels.get(given, given.lstrip("#"))
         if not name or name in self.unknown_channels:
             raise Refusal("channel_not_found")
         if name in self.closed_channels:
             raise Refusal(self.closed_channels[name])
-        return self.channel_id(given)
+        key = self.channel_id(given)
+        if by_app and name in self.not_joined and "chat:write.public" not in self.scopes:
+            raise Refusal("not_in_channel")
+        return key
 
     def _readable(self, params: Params) -> str:
         channel = str(params.get("channel", ""))
         if channel not in self.channels:  # history wants an id, never a name
             raise Refusal("channel_not_found")
+        if self.channels[channel] in self.not_joined:
+            raise Refusal("not_in_channel")
         return channel
 
-    def _content(self, params: Params) -> tuple[str, list[dict[str, Any]]]:
+    def _content(self, params: Params) -> tuple[str, list[dict[str, Any]], list[dict[str, Any]]]:
         text = str(params.get("text") or "")
-        given = params.get("blocks")
-        blocks = json.loads(given) if isinstance(given, str) and given else list(given or [])
-        if not text and not blocks:
+        blocks, attachments = _listed(params, "blocks"), _listed(params, "attachments")
+        if not text and not blocks and not attachments:
             raise Refusal("no_text")
         if len(text) > block_rules.MOST_TEXT:
             raise Refusal("msg_too_long")
@@ -296,7 +541,7 @@ class Workspace:
             raise Refusal("invalid_blocks", response_metadata={"messages": wrong})
         if block_rules.text_length(blocks) > block_rules.MOST_BLOCK_TEXT:
             raise Refusal("msg_blocks_too_long")
-        return text, blocks
+        return text, blocks, attachments
 
     def _message(self, channel: str, ts: str, code: str = "message_not_found") -> Message:
         for message in self.messages:
@@ -307,6 +552,30 @@ class Workspace:
     def _next_ts(self) -> str:
         self._last_ts = max(time.time_ns() // 1000, self._last_ts + 1)
         return f"{self._last_ts // 1_000_000}.{self._last_ts % 1_000_000:06d}"
+
+
+@dataclass
+class _Response:
+    message: Message
+    user: str
+    uses: int = 0
+
+
+def _is_true(value: object) -> bool:
+    return str(value).lower() in ("1", "true")
+
+
+def _listed(params: Params, name: str) -> list[dict[str, Any]]:
+    """A list that a form carries as JSON, and JSON as itself."""
+    given = params.get(name)
+    code = f"invalid_{name}"
+    try:
+        found = json.loads(given) if isinstance(given, str) and given else given or []
+    except ValueError:
+        raise Refusal(code) from None
+    if not isinstance(found, list):
+        raise Refusal(code)
+    return found
 
 
 def _metadata(params: Params) -> dict[str, Any] | None:
