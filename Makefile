@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 T ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-pg lint types contracts check-map unit fmt map pictures golden migration migrate clean
+.PHONY: help setup run demo test test-pg lint types contracts check-map unit fmt map pictures golden migration migrate clean
 
 help:
 	@echo "make run          the whole service on the bundled snapshot; Ctrl-C ends it (ONCE=1: ends by itself)"
+	@echo "make demo         real messages with buttons in a stand-in for Slack, no account needed; Ctrl-C ends it"
 	@echo "make test         lint, types, architecture and every test (T=tests/... for a part of the tests only)"
 	@echo "make test-pg      the tests of the whole service again, on PostgreSQL; CI runs both"
 	@echo "make fmt          format      make map     module map in docs/architecture.md"
@@ -33,6 +34,9 @@ setup: $(VENV)/.dev
 
 run: $(VENV)/.run
 	@exec $(BIN)/lodestone run $(if $(ONCE),--once) $(if $(AS_OF),--as-of $(AS_OF)) $(if $(LIVE),--live)
+
+demo: $(VENV)/.run
+	@exec $(BIN)/python -m tests.slack_standin.demo $(if $(PORT),--port $(PORT))
 
 test: lint types contracts check-map unit
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alerts.incident import State
+from alerts.interactions import PREFIX, Action
 from alerts.messages import Message
 from alerts.rules import Severity
 from alerts.wording import readable, shortened
@@ -15,12 +16,24 @@ Block = dict[str, Any]
 TEXT_LIMIT = 3000  # top-level text; Slack advises less than 4,000
 TOTAL_LIMIT = 8000  # characters of all blocks together; Slack refuses somewhere above 9,600
 HEADER_LIMIT = 150
-FIELDS_LIMIT = 10
+SECTION_LIMIT = 3000
+FIELDS_LIMIT = 10  # in one section
+LABEL_LIMIT = 75  # of a button, read aloud or shown
+MOST_FACTS = 100  # sections of ten, well inside Slack's fifty blocks
 
 _MARKS = {Severity.CRITICAL: "🔴", Severity.WARNING: "🟠", Severity.INFO: "🔵"}
 _WEB_ADDRESS = re.compile(r"https?://[^\s<>|\"\\^`{}]{1,1000}")
 _PERSON = re.compile(r"[USW][A-Z0-9]{5,20}")
 _BESIDE = "Part of this"
+_COUNT = 40  # room for "and N more in the thread"
+_ID = re.compile(r"[!-~]{1,2000}")  # what a button may carry: cut or mended, it would name another
+_BUTTONS = {
+    Action.ACKNOWLEDGE: "Acknowledge",
+    Action.SNOOZE_DAY: "Snooze 1 day",
+    Action.SNOOZE_WEEK: "Snooze 7 days",
+    Action.UNSNOOZE: "End snooze",
+    Action.NUMBERS: "Show numbers",
+}
 _CALL = re.compile(r"@(?=here|channel|everyone)", re.IGNORECASE)
 # Characters with a meaning in Slack's markup and none in ours, and the nearest ones without.
 _UNMARKED = str.maketrans({"*": "∗", "`": "'", "~": "∼"})
@@ -34,12 +47,15 @@ class SlackContent:
     blocks: list[Block]
 
 
-def render_slack(message: Message) -> SlackContent:
-    """Blocks and text of a message. Pure: equal messages give equal blocks."""
-    return SlackContent(text=_text(message), blocks=_blocks(message))
+def render_slack(message: Message, *, buttons: bool = True) -> SlackContent:
+    """Blocks and text of a message. Pure: equal messages give equal blocks.
+
+    Without `buttons` it has none: where nobody answers them they would only disappoint.
+    """
+    return SlackContent(text=_text(message), blocks=_blocks(message, buttons=buttons))
 
 
-def _blocks(message: Message) -> list[Block]:
+def _blocks(message: Message, *, buttons: bool) -> list[Block]:
     head = [_header(message) if message.kind == "root" else _section(f"{_mark(message)} ", message)]
     if call := _call(message):
         head.append({"type": "section", "text": _markup(call)})
@@ -50,20 +66,19 @@ def _blocks(message: Message) -> list[Block]:
         head.append({"type": "section", "text": _plain(status, 600)})
     if message.why_now:
         head.append(_titled("Why now", [message.why_now], limit=600))
-    facts = _facts(message)
-    if message.beside:
-        facts.append(_titled(_BESIDE, message.beside, bullets=True, limit=130, most=20))
-    drivers = [_titled("What drives it", message.drivers, bullets=True)] if message.drivers else []
-    evidence = (
-        [_titled("What it rests on", message.evidence, bullets=True)] if message.evidence else []
-    )
     advice = [_titled("What to do", [message.advice], limit=700)] if message.advice else []
-    foot = _foot(message)
-    # What a reader misses least goes first; the rest fits, because every part has its own limit.
-    for part in (evidence, drivers, advice):
-        if _size([*head, *facts, *drivers, *evidence, *advice, *foot]) > TOTAL_LIMIT:
-            part.clear()
-    return [*head, *facts, *drivers, *evidence, *advice, *foot]
+    foot = [*_links(message), *(_buttons(message) if buttons else []), *_context(message)]
+    # The parts that a reader misses most take their room first; these always leave some.
+    room = TOTAL_LIMIT - _size([*head, *advice, *foot]) - _COUNT
+    members = _members(message, room)
+    room -= _size(members)
+    facts = _facts(message, room)
+    room -= _size(facts)
+    most = 9 if message.kind == "numbers" else 5
+    drivers = _optional("What drives it", message.drivers, room, most)
+    room -= _size(drivers)
+    evidence = _optional("What it rests on", message.evidence, room, most)
+    return [*head, *facts, *members, *drivers, *evidence, *advice, *foot]
 
 
 def _header(message: Message) -> Block:
@@ -90,13 +105,57 @@ def _mark(message: Message) -> str:
     return _MARKS[message.severity]
 
 
-def _facts(message: Message) -> list[Block]:
+def _facts(message: Message, room: int) -> list[Block]:
     """Label above value; Slack shows two columns on a desk and one on a phone."""
-    fields = [
-        _markup(f"*{_escaped(fact.label, 60)}*\n{_escaped(fact.value, 200)}")
-        for fact in message.facts[:FIELDS_LIMIT]
+    told = [f"*{_escaped(fact.label, 60)}*\n{_escaped(fact.value, 200)}" for fact in message.facts]
+    shown = _fitting(told, room, rest=" numbers", most=MOST_FACTS)
+    fields = [_markup(text) for text in shown]
+    return [
+        {"type": "section", "fields": fields[start : start + FIELDS_LIMIT]}
+        for start in range(0, len(fields), FIELDS_LIMIT)
     ]
-    return [{"type": "section", "fields": fields}] if fields else []
+
+
+def _members(message: Message, room: int) -> list[Block]:
+    """Every headline that is told as part of this one, over as many sections as they take."""
+    if not message.beside:
+        return []
+    texts = [f"*{_BESIDE}*"]
+    told = [f"• {_escaped(headline, 130)}" for headline in message.beside]
+    for line in _fitting(told, room - len(texts[0]), rest=" in the thread"):
+        if len(texts[-1]) + len(line) < SECTION_LIMIT:
+            texts[-1] += f"\n{line}"
+        else:
+            texts.append(line)
+    # Folded behind "see more", a member would be as good as left out.
+    return [{"type": "section", "text": _markup(text), "expand": True} for text in texts]
+
+
+def _optional(title: str, lines: Sequence[str], room: int, most: int) -> list[Block]:
+    """A list of bullets, or nothing where it has no room."""
+    block = [_titled(title, lines, bullets=True, most=most)] if lines else []
+    return block if _size(block) <= room else []
+
+
+def _buttons(message: Message) -> list[Block]:
+    """What may be asked of the incident; pressed, a button says only what and of which."""
+    if not message.actions or not _ID.fullmatch(message.incident):
+        return []
+    elements: list[Block] = []
+    for action in dict.fromkeys(message.actions):
+        words = _BUTTONS[action]
+        button = {
+            "type": "button",
+            "action_id": f"{PREFIX}{action.value}",
+            "text": _plain(words, LABEL_LIMIT),
+            "value": message.incident,
+            # Read aloud in place of the words: of ten messages, which one is this button's?
+            "accessibility_label": shortened(readable(f"{words}: {message.headline}"), LABEL_LIMIT),
+        }
+        if action is Action.ACKNOWLEDGE:
+            button["style"] = "primary"
+        elements.append(button)
+    return [{"type": "actions", "elements": elements}]
 
 
 def _call(message: Message) -> str:
@@ -119,37 +178,49 @@ def _titled(
     return {"type": "section", "text": _markup(f"*{title}*\n{body}")}
 
 
-def _foot(message: Message) -> list[Block]:
-    foot: list[Block] = []
+def _links(message: Message) -> list[Block]:
     links = [
         f"<{address.replace('&', '&amp;')}|{_escaped(words.replace('|', '/'), 60)}>"
         for words, address in message.links[:5]
         # An address that could end the link early, or that isn't for the web, is left out.
         if _WEB_ADDRESS.fullmatch(address) and len(address) <= 300
     ]
-    if links:
-        foot.append({"type": "section", "text": _markup("  ·  ".join(links))})
-    if message.context:
-        elements = [_plain(line, 150) for line in message.context[:10]]
-        foot.append({"type": "context", "elements": elements})
-    return foot
+    return [{"type": "section", "text": _markup("  ·  ".join(links))}] if links else []
+
+
+def _context(message: Message) -> list[Block]:
+    elements = [_plain(line, 150) for line in message.context[:10]]
+    return [{"type": "context", "elements": elements}] if elements else []
 
 
 def _text(message: Message) -> str:
     replay = f"[{message.replay}] " if message.replay else ""
     lines = [f"{replay}{_mark(message)} {message.label}: {message.headline}"]
     lines += [part for part in (message.lead, message.why_now) if part]
-    lines += [f"• {fact.label}: {fact.value}" for fact in message.facts[:FIELDS_LIMIT]]
-    lines += [f"{_BESIDE}: {headline}" for headline in message.beside[:20]]
-    if message.advice:
-        lines.append(f"What to do: {message.advice}")
-    whole = ""
-    for line in lines:
-        room = TEXT_LIMIT - 100 - len(whole)
-        if room < 40:
-            return f"{whole}\n…"
-        whole += ("\n" if whole else "") + _escaped(line, min(room, 500))
-    return whole
+    head = [_escaped(line, 500) for line in lines]
+    advice = [_escaped(f"What to do: {message.advice}", 500)] if message.advice else []
+    room = TEXT_LIMIT - sum(len(line) + 1 for line in (*head, *advice)) - 2 * _COUNT
+    numbers = [_escaped(f"• {fact.label}: {fact.value}", 270) for fact in message.facts]
+    facts = _fitting(numbers, room, rest=" numbers")
+    room -= sum(len(line) + 1 for line in facts)
+    told = [_escaped(f"– {headline}", 140) for headline in message.beside]
+    members = _fitting(told, room, rest=" in the thread")
+    title = [f"{_BESIDE}:"] if members else []
+    return "\n".join((*head, *facts, *title, *members, *advice))
+
+
+def _fitting(texts: Sequence[str], room: int, *, rest: str = "", most: int = 1000) -> list[str]:
+    """The first texts that fit, with a blank each; where some don't, the last one says how many."""
+    shown: list[str] = []
+    size = 0
+    for place, text in enumerate(texts):
+        # The last may use the room that is otherwise kept for the count.
+        kept = 0 if place == len(texts) - 1 else len(f"and {len(texts)} more{rest}") + 1
+        size += len(text) + 1
+        if size + kept > room or (place + 1 >= most and kept):
+            return [*shown, f"and {len(texts) - place} more{rest}"]
+        shown.append(text)
+    return shown
 
 
 def _plain(text: str, limit: int) -> Block:
@@ -186,5 +257,7 @@ def _size(blocks: Sequence[Block]) -> int:
     for block in blocks:
         parts = [block["text"]] if "text" in block else []
         parts += block.get("fields", []) + block.get("elements", [])
-        total += sum(len(part["text"]) for part in parts)
+        for part in parts:
+            words = part["text"]
+            total += len(words if isinstance(words, str) else words["text"])  # a button's is inside
     return total

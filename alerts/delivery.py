@@ -1,4 +1,4 @@
-"""Emptying the outbox: lease, send, mark; what is unclear is looked for before it is sent again."""
+"""Emptying the outbox: lease, send, mark; what is unclear is looked for before it is sent again, and after."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +15,7 @@ from alerts.errors import (
     UnclearError,
 )
 from alerts.ledger import (
+    AT_ANY_PACE,
     EVERYTHING,
     LOOKS,
     UPLOADS,
@@ -25,11 +26,13 @@ from alerts.ledger import (
     repeat_marked,
 )
 
-LEASE = timedelta(seconds=60)  # longer than the slowest request: an upload is three of them
 RECONCILE_AFTER = timedelta(seconds=60)
+LEASE = timedelta(seconds=60)  # longer than the slowest entry, see `lease_for`
 TOKEN_PAUSE = timedelta(seconds=60)  # a refused token is tried again at most this often
 CHART_ATTEMPTS = 3
 MOST_TROUBLE = 3  # answers in a row that say "the network is down": the rest would only wait too
+SWEEP_EVERY = timedelta(hours=1)
+SWEPT_FOR = timedelta(hours=6)  # how long a copy is looked for that landed after all
 _CLOCK_SKEW = timedelta(minutes=5)  # how far Slack's clock may be behind ours
 _SHORT_TEXT = 3000
 
@@ -65,7 +68,11 @@ class Sender(Protocol):
 
     def find(
         self, channel: str, delivery_key: str, *, since: datetime, thread_ts: str | None = None
-    ) -> Receipt | None: ...
+    ) -> tuple[Receipt, ...]: ...
+
+    def delete(self, receipt: Receipt) -> None: ...
+
+    def lacks(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +86,26 @@ class DeliveryReport:
     oldest_unsent_seconds: float
     dead_charts: int = 0
     next_due_at: datetime | None = None
+    first_sweep_at: datetime | None = None
     problems: tuple[str, ...] = ()
     token_problem: str = ""
+    removed: int = 0  # second copies that were taken out of a channel
+    unmended: tuple[str, ...] = ()  # those that could not be, a sentence each; also in `problems`
 
     @property
     def is_drained(self) -> bool:
         """Nothing is waiting, unclear or given up (charts that were given up don't count)."""
         return not (self.pending or self.unknown or self.dead)
+
+
+def timeout_for(window_seconds: float) -> int:
+    """How many seconds one request may take: its end must be well inside the reconcile window."""
+    return round(min(max(window_seconds / 4, 1), 10))
+
+
+def lease_for(window_seconds: float) -> timedelta:
+    """How long a worker may hold an entry: an upload is three requests, and a text may be tried twice."""
+    return timedelta(seconds=6 * timeout_for(window_seconds))
 
 
 def plain_text(message: Mapping[str, Any]) -> Rendered:
@@ -104,20 +124,24 @@ def deliver(
     book: str | None = None,
     lease: timedelta = LEASE,
     reconcile_after: timedelta = RECONCILE_AFTER,
+    pace: timedelta = AT_ANY_PACE,
     at_most: int | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> DeliveryReport:
     """Send what is due, look for what is unclear, and return; never waits.
 
     `reconcile_after` must be longer than the sender's timeout, the lag of the channel's history and
-    the latest that a request may still land: only then is "not found" proof. `at_most` limits the
-    entries tried. Errors of one entry never stop the next; a refused token stops all.
+    the latest that a request may still land: only then is "not found" proof. `pace` is the least time
+    between two posts in one channel, whoever makes them. `at_most` limits the entries tried, and
+    `is_stopped` is asked before each. Errors of one entry never stop the next; a refused token stops all.
     """
-    delivery = _Delivery(ledger, sender, now, render, lease, reconcile_after)
+    delivery = _Delivery(ledger, sender, now, render, lease, reconcile_after, pace, is_stopped)
     token_problem = ""
     ledger.expire(book, now())
     try:
         delivery.reconcile(book)
         delivery.send_due(book, at_most)
+        delivery.sweep(book)
     except TokenRefusedError as error:
         token_problem = error.reason
         ledger.pause(EVERYTHING, now() + TOKEN_PAUSE, error.reason)
@@ -130,8 +154,11 @@ def deliver(
         oldest_unsent_seconds=summary.oldest_unsent_seconds,
         dead_charts=summary.dead_charts,
         next_due_at=summary.next_due_at,
-        problems=summary.problems,
+        first_sweep_at=summary.first_sweep_at,
+        problems=(*summary.problems, *delivery.unmended),
         token_problem=token_problem,
+        removed=delivery.removed,
+        unmended=tuple(delivery.unmended),
     )
 
 
@@ -146,6 +173,8 @@ class _Delivery:
         render: Render,
         lease: timedelta,
         reconcile_after: timedelta,
+        pace: timedelta,
+        is_stopped: Callable[[], bool],
     ) -> None:
         self._ledger = ledger
         self._sender = sender
@@ -153,15 +182,19 @@ class _Delivery:
         self._render = render
         self._lease = lease
         self._window = reconcile_after
+        self._pace = pace
+        self._is_stopped = is_stopped
         self._trouble = 0
         self.sent = 0
+        self.removed = 0
+        self.unmended: list[str] = []
 
     # --- sending ----------------------------------------------------------------
 
     def send_due(self, book: str | None, at_most: int | None) -> None:
         tried = 0
-        while at_most is None or tried < at_most:
-            entry = self._ledger.claim(book, self._now(), self._lease)
+        while (at_most is None or tried < at_most) and not self._is_stopped():
+            entry = self._ledger.claim(book, self._now(), self._lease, self._pace)
             if entry is None:
                 return
             tried += 1
@@ -187,9 +220,14 @@ class _Delivery:
             reason = _gave_up(entry, error) if is_chart else error.reason
             self._ledger.mark_dead(entry, reason, now=self._now())
         else:
-            self._ledger.mark_sent(entry, receipt, now=self._now())
-            self.sent += 1
+            self._mark_sent(entry, receipt)
             self._trouble = 0
+
+    def _mark_sent(self, entry: OutboxEntry, receipt: Receipt) -> None:
+        now = self._now()
+        sweep_at = now + max(self._window, timedelta(seconds=1))
+        self._ledger.mark_sent(entry, receipt, now=now, pace=self._pace, sweep_at=sweep_at)
+        self.sent += 1
 
     def _try(self, entry: OutboxEntry) -> Receipt:
         if entry.kind is EntryKind.CHART:
@@ -283,20 +321,20 @@ class _Delivery:
             except DeliveryError as error:
                 self._blind(entry, error)
             else:
-                if found is None:
-                    self._not_found(entry)
+                if found:
+                    self._mark_sent(entry, found[0])
                 else:
-                    self._ledger.mark_sent(entry, found, now=self._now())
-                    self.sent += 1
+                    self._not_found(entry)
 
-    def _find(self, entry: OutboxEntry) -> Receipt | None:
+    def _find(self, entry: OutboxEntry) -> tuple[Receipt, ...]:
+        """Where it stands, oldest first: more than once if a request landed that was given up."""
         since = (entry.started_at or entry.created_at) - _CLOCK_SKEW
         if entry.kind.stands_alone and entry.thread is None:
             channel = entry.channel_id or entry.channel
             return self._sender.find(channel, entry.delivery_key, since=since)
         thread = entry.thread or entry.root
         if thread is None:
-            return None
+            return ()
         return self._sender.find(
             thread.channel_id, entry.delivery_key, since=since, thread_ts=thread.ts or None
         )
@@ -338,6 +376,39 @@ class _Delivery:
         """From this instant on, what is not in the channel will not come any more."""
         return (entry.unknown_at or entry.created_at) + self._window
 
+    # --- looking after ----------------------------------------------------------
+
+    def sweep(self, book: str | None) -> None:
+        """Take out second copies of what was sent again after an unclear answer, and landed all the same."""
+        for entry in self._ledger.sweepable(book, self._now()):
+            try:
+                self._remove_copies(entry)
+            except (NotAppliedError, UnclearError):
+                self._ledger.swept(entry, next_at=self._now() + self._window)
+                return  # the next look would meet the same
+            except TokenRefusedError:
+                raise
+            except DeliveryError as error:
+                self._ledger.swept(entry, next_at=None)
+                self.unmended.append(_copy_stays(entry, error))
+            else:
+                self._ledger.swept(entry, next_at=self._next_sweep(entry))
+
+    def _remove_copies(self, entry: OutboxEntry) -> None:
+        found = self._find(entry)
+        kept = next((one for one in found if entry.receipt and one.ts == entry.receipt.ts), None)
+        kept = kept or next(iter(found), None)
+        for copy in found:
+            if copy != kept:
+                self._sender.delete(copy)
+                self.removed += 1
+
+    def _next_sweep(self, entry: OutboxEntry) -> datetime | None:
+        """Soon at first, since most late requests land early; then hourly."""
+        now = self._now()
+        age = now - (entry.sent_at or now)
+        return None if age > SWEPT_FOR else now + min(max(age, self._window), SWEEP_EVERY)
+
 
 def _backoff(entry: OutboxEntry) -> timedelta:
     return timedelta(seconds=min(300.0, 2.0 ** min(entry.attempts, 9))) + _jitter(entry)
@@ -359,6 +430,14 @@ def _sent_twice(error: DeliveryError) -> str:
     return (
         "sent twice, and no answer said whether it arrived; the channel can't be searched "
         f"({error.reason}): look there, and redrive it only if it is missing"
+    )
+
+
+def _copy_stays(entry: OutboxEntry, error: DeliveryError) -> str:
+    return (
+        f"{entry.channel}: a message was sent again for want of an answer, and whether it stands there twice "
+        f"can't be mended from here ({error.reason}): look for “{entry.message.get('headline', 'a chart')}”, "
+        "and remove a second one by hand"
     )
 
 

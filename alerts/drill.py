@@ -1,17 +1,16 @@
-"""A drill: one message that says nothing has happened, to see whether messages of a route arrive."""
+"""A drill: messages that say nothing has happened, to see whether messages of a route arrive."""
 
 from datetime import UTC, datetime
 
 from alerts.incident import State
-from alerts.messages import Message
+from alerts.interactions import Action
+from alerts.messages import DRILL, Message
 from alerts.routing import Route
 from alerts.rules import Fact, Reading, Severity, short_hash
 from alerts.wording import day
 
-BOOK = "drill"
-"""How the book of a drill begins: no scheduled delivery empties it, and no list of alerts shows it."""
-
-HEADLINE = "Drill: nothing has happened"
+BOOK = DRILL
+"""How the book of a drill begins: no list of alerts shows it, and no rule is judged in it."""
 
 
 def drill_book(at: datetime) -> str:
@@ -24,42 +23,79 @@ def is_drill(book: str) -> bool:
     return book.startswith(f"{BOOK} ")
 
 
-def drill_reading(route: Route, book: str) -> Reading:
-    """What a rule would have said, if one had: enough for the ledger to write a message."""
+def drill_reading(
+    route: Route,
+    book: str,
+    channel: str = "",
+    *,
+    number: int = 1,
+    count: int = 1,
+    severity: Severity = Severity.INFO,
+) -> Reading:
+    """What a rule would have said, if one had: enough for the ledger, and for edits of the message."""
     return Reading(
         rule=BOOK,
         rule_version=BOOK,
-        type=BOOK,
+        type=DRILL,
         route=route.name,
         subject=route.name,
         subject_title=f"Route {route.name}",
-        fingerprint=short_hash(BOOK, route.name, route.channel),
+        fingerprint=short_hash(BOOK, route.name, route.channel, number),
         input_id=book,
-        value=1.0,
+        value=float(number),
         unit="drills",
-        limit=1.0,
-        severity=Severity.INFO,
+        limit=float(count),
+        severity=severity,
         is_clear=False,
-        headline=HEADLINE,
+        headline=_headline(number, count),
+        facts=_facts(route, channel or route.channel),
+        standing=_purpose(route),
     )
 
 
-def drill_message(route: Route, channel: str, *, by: str, at: datetime) -> Message:
-    """What is posted: it can't be taken for an alert, and calls nobody."""
+def drill_message(
+    route: Route,
+    channel: str,
+    *,
+    by: str,
+    at: datetime,
+    number: int = 1,
+    count: int = 1,
+    severity: Severity = Severity.INFO,
+    incident: str = "",
+) -> Message:
+    """What is posted, the `number`-th of `count`: it can't be taken for an alert, and calls nobody.
+
+    With the id of its `incident` it has the buttons of an alert, to try them.
+    """
     instant = at.astimezone(UTC)
     return Message(
         kind="root",
         label="Test",
-        headline=HEADLINE,
-        severity=Severity.INFO,
+        headline=_headline(number, count),
+        severity=severity,
         state=State.FIRING,
-        lead=f"This only tests whether messages of the route {route.name} arrive here. Please do nothing.",
+        lead=_purpose(route),
         why_now=f"Asked for by {by} on {day(instant)}, {instant:%H:%M} UTC.",
-        facts=(Fact("Route", route.name), Fact("Channel", channel)),
+        facts=_facts(route, channel),
         drivers=(),
         evidence=(),
         advice="",
         replay="",
         context=("Not an alert",),
         links=(),
+        incident=incident,
+        actions=(Action.ACKNOWLEDGE, Action.SNOOZE_DAY, Action.SNOOZE_WEEK, Action.NUMBERS),
     )
+
+
+def _headline(number: int, count: int) -> str:
+    return f"Drill {number} of {count}: nothing has happened"
+
+
+def _purpose(route: Route) -> str:
+    return f"This only tests whether messages of the route {route.name} arrive here. Please do nothing."
+
+
+def _facts(route: Route, channel: str) -> tuple[Fact, ...]:
+    return (Fact("Route", route.name), Fact("Channel", channel))

@@ -36,7 +36,14 @@ class UnclearError(DeliveryError):
 
 
 class RefusedError(DeliveryError):
-    """The channel will never take it as it is (unknown channel, missing scope): an operator must act."""
+    """The channel will never take it as it is (unknown channel, missing scope): an operator must act.
+
+    `code` is the service's own word for it, empty where it gave none.
+    """
+
+    def __init__(self, reason: str, code: str = "") -> None:
+        self.code = code
+        super().__init__(reason)
 
 
 class ContentRefusedError(DeliveryError):

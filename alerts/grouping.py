@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 
 from alerts.incident import Decision, Incident, State, labels_of
+from alerts.messages import DRILL
 from alerts.rules import Reading, RuleOptions, Severity
 from alerts.silences import Silence
 from alerts.telling import Around
@@ -218,7 +219,9 @@ def _age(incident: Incident) -> tuple[datetime, str]:
 
 def _is_first_telling(decision: Decision) -> bool:
     incident = decision.incident
-    return decision.says and incident is not None and incident.revision == 1
+    # Drills never share a message: they are counted to see whether all of them arrive.
+    is_alert = incident is not None and incident.type != DRILL
+    return is_alert and decision.says and incident is not None and incident.revision == 1
 
 
 def _cause(incident: Incident) -> str:

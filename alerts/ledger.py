@@ -108,6 +108,7 @@ class OutboxEntry:
     thread: Receipt | None  # the message in whose thread all of it stands; None: in its root's own
     root_key: str  # the root's delivery key: an edit carries it on
     channel_id: str | None  # learnt from an earlier receipt of the same channel
+    sent_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +125,36 @@ class OutboxSummary:
         datetime | None
     )  # when something can be done again; None: nothing, or an operator must act
     problems: tuple[str, ...]  # one plain sentence each, for the operator
+    # When a message that was sent twice for want of an answer is looked at for the first time.
+    first_sweep_at: datetime | None = None
+    sweep_due_at: datetime | None = None  # and when the next look at any of them is due
+    is_paused: bool = False  # nothing at all is sent for the moment: the token was refused
+
+
+AT_ANY_PACE = timedelta(0)
+"""No time between two posts."""
 
 
 class Ledger(Protocol):
     """What delivery asks of the ledger; each call is one committed transaction."""
 
     def expire(self, book: str | None, now: datetime) -> int: ...
-    def claim(self, book: str | None, now: datetime, lease: timedelta) -> OutboxEntry | None: ...
-    def mark_sent(self, entry: OutboxEntry, receipt: Receipt, *, now: datetime) -> None: ...
+    def claim(
+        self,
+        book: str | None,
+        now: datetime,
+        lease: timedelta,
+        pace: timedelta = AT_ANY_PACE,
+    ) -> OutboxEntry | None: ...
+    def mark_sent(
+        self,
+        entry: OutboxEntry,
+        receipt: Receipt,
+        *,
+        now: datetime,
+        pace: timedelta = AT_ANY_PACE,
+        sweep_at: datetime | None = None,
+    ) -> None: ...
     def mark_unknown(
         self, entry: OutboxEntry, error: str, *, now: datetime, look_at: datetime
     ) -> None: ...
@@ -145,6 +168,8 @@ class Ledger(Protocol):
         error: str = "",
         is_repeat_possible: bool = False,
     ) -> None: ...
+    def sweepable(self, book: str | None, now: datetime) -> tuple[OutboxEntry, ...]: ...
+    def swept(self, entry: OutboxEntry, *, next_at: datetime | None) -> None: ...
     def look_again(
         self, entry: OutboxEntry, *, at: datetime, error: str = "", was_conclusive: bool
     ) -> None: ...
@@ -161,6 +186,12 @@ UPLOADS = "uploads"
 
 LOOKS = "looks"
 """Pause scope of looking into channels: reading has limits of its own."""
+
+EDITS = "edits"
+"""Pace scope of edits: they have a limit of their own, for all channels together."""
+
+WORKSPACE_SHARE = 5
+"""How many channels may each have their full pace before the workspace's own limit is reached."""
 
 
 _TOLD_LATE = "Told late: it began as"

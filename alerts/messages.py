@@ -6,17 +6,25 @@ from datetime import UTC, date, datetime
 from typing import Any, Self
 
 from alerts.incident import DataState, Incident, Reason, State
+from alerts.interactions import Action
 from alerts.rules import HEADLINE_LIMIT, Fact, Reading, Severity
 from alerts.wording import amount, chance, day, days, month, percent, percent_span, shortened
 
+PAST = "as-of"
+"""How the book of a look into the past begins."""
+
 CAPTION_LIMIT = 1000  # what Slack keeps of a picture's alternative text
+
+DRILL = "drill"
+"""The type of an incident that only tests whether messages arrive (alerts.drill)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """Everything a channel may show, as plain text. Renderers choose the form, never the words."""
 
-    kind: str  # "root" | "reply" | "notice": of its own, for whoever has to be called
+    # "root" | "reply" | "notice": of its own, for whoever has to be called | "numbers": for who asked
+    kind: str
     label: str  # the severity or the state in a word: "Critical", "Resolved"
     headline: str
     severity: Severity
@@ -32,6 +40,8 @@ class Message:
     links: tuple[tuple[str, str], ...]  # (words, web address)
     beside: tuple[str, ...] = ()  # headlines that are told as part of this one
     mention: str = ""  # who is called by name: "U0123ABCD", "S0123ABCD", "here"; empty: nobody
+    incident: str = ""  # id of the incident that its buttons act on
+    actions: tuple[Action, ...] = ()  # what its buttons ask for, in the order shown
 
     def as_dict(self) -> dict[str, Any]:
         """A plain dictionary that JSON can hold; `from_dict` reverses it."""
@@ -52,6 +62,8 @@ class Message:
             "links": [list(link) for link in self.links],
             "beside": list(self.beside),
             "mention": self.mention,
+            "incident": self.incident,
+            "actions": [action.value for action in self.actions],
         }
 
     @classmethod
@@ -69,6 +81,7 @@ class Message:
                 "context": tuple(data["context"]),
                 "links": tuple((words, address) for words, address in data["links"]),
                 "beside": tuple(data.get("beside", ())),
+                "actions": tuple(Action(name) for name in data.get("actions", ())),
             }
         )
 
@@ -108,6 +121,8 @@ def root_message(
         links=_links(reading, links),
         beside=incident.beside,
         mention=mention if is_open else "",
+        incident=incident.id,
+        actions=_actions(incident),
     )
 
 
@@ -136,6 +151,7 @@ def transition_reply(
         drivers=(),
         evidence=(),
         context=root.context[:1],
+        actions=(),
     )
 
 
@@ -157,7 +173,63 @@ def call_notice(
         links=links,
         mention=mention,
     )
-    return replace(reply, kind="notice", advice=incident.reading.advice)
+    # What to do about its telling is asked where it stands; here it is only taken on.
+    wanted = (Action.ACKNOWLEDGE, Action.NUMBERS)
+    return replace(
+        reply,
+        kind="notice",
+        advice=incident.reading.advice,
+        actions=tuple(one for one in _actions(incident) if one in wanted),
+    )
+
+
+def numbers_message(incident: Incident, *, known_at: datetime, book: str) -> Message:
+    """Everything that was measured, for one who asked: nothing is left out, and nothing is advised."""
+    root = root_message(incident, Reason.UNCHANGED, known_at=known_at, book=book)
+    reading = incident.reading
+    return replace(
+        root,
+        kind="numbers",
+        headline=reading.headline,
+        why_now=reading.standing,
+        facts=(*_measured(incident), *reading.facts),
+        advice="",
+        links=(),
+        beside=(),
+        actions=(),
+    )
+
+
+def _measured(incident: Incident) -> tuple[Fact, ...]:
+    """The measure and what it is held against, as far as the rule's own facts don't say it."""
+    reading = incident.reading
+    own = {}
+    if reading.measured or not reading.standing:
+        own["Measure"] = reading.measured or _measure(reading.value, reading.unit)
+    if not reading.standing:
+        side = "below " if reading.direction == "below" else ""
+        own["Limit"] = f"{side}{_measure(reading.limit, reading.unit)}"
+    if incident.previous_value is not None and incident.previous_at is not None:
+        was = incident.previous_measured or _measure(incident.previous_value, reading.unit)
+        own["Before"] = f"{was} ({day(incident.previous_at)})"
+    for severity, words in sorted(reading.exits, reverse=True):
+        own[f"{severity.name.capitalize()} ends when"] = words
+    if incident.peak > incident.severity:
+        own["Highest so far"] = incident.peak.name.lower()
+    if incident.episode > 1:
+        own["Times opened"] = f"{incident.episode} since {day(incident.opened_at)}"
+    said = {fact.label for fact in reading.facts}
+    return tuple(Fact(label, value) for label, value in own.items() if label not in said)
+
+
+def _actions(incident: Incident) -> tuple[Action, ...]:
+    """What may be asked of an incident as it stands; of one that has ended only its numbers."""
+    if not incident.state.is_open:
+        return (Action.NUMBERS,)
+    take = () if incident.acknowledged_at is not None else (Action.ACKNOWLEDGE,)
+    is_asleep = incident.snoozed_until is not None
+    sleep = (Action.UNSNOOZE,) if is_asleep else (Action.SNOOZE_DAY, Action.SNOOZE_WEEK)
+    return (*take, *sleep, Action.NUMBERS)
 
 
 def record_sentence(record: Mapping[str, Any]) -> str:
@@ -206,7 +278,7 @@ def chart_caption(incident: Incident, *, known_at: datetime, book: str) -> str:
 
 def is_replay(book: str) -> bool:
     """Whether a book looks into the past: "as-of 2025-06-21". Everything else is what is true now."""
-    return book.startswith("as-of")
+    return book.startswith(PAST)
 
 
 def _headline(incident: Incident) -> str:
@@ -221,6 +293,8 @@ def _headline(incident: Incident) -> str:
 
 def _root_label(incident: Incident) -> str:
     word = incident.severity.name.capitalize()
+    if incident.type == DRILL:
+        return "Test"
     match incident.state:
         case State.RECOVERING:
             return f"{word}, easing"
@@ -290,7 +364,10 @@ def _lead(incident: Incident, known_at: datetime, book: str) -> str:
             until = _until(incident)
             opened = f"Open {when or f'since {day(incident.since)}'}.{again}"
             return " ".join(
-                part for part in (opened, until, _blind(incident), _taken(incident)) if part
+                # That it isn't judged comes first: whoever reads no further must not take it for today's.
+                part
+                for part in (_blind(incident), opened, until, _taken(incident))
+                if part
             )
 
 
@@ -378,11 +455,14 @@ def _why_now(incident: Incident, reason: Reason) -> str:
             told = f" since it was posted on {day(incident.told_at)}" if incident.told_at else ""
             return f"Nobody has taken it on{told}. {now}"
         case Reason.UPDATED:
-            # A source that stays silent has brought nothing new.
-            is_silent = incident.type == "stale_source" and incident.reading.severity is not None
-            return f"{'Still no newer figure' if is_silent else 'New figures'}. {now}"
+            still = _STILL.get(incident.type) if incident.reading.severity is not None else None
+            return f"{still or 'New figures'}. {now}"
         case _:
             return _measure_sentence(incident)
+
+
+# A source that stays silent has brought nothing new, and a message is no figure.
+_STILL = {"stale_source": "Still no newer figure", "undelivered": "Still stuck"}
 
 
 def _was(incident: Incident) -> str:
@@ -430,6 +510,8 @@ def _context(incident: Incident, known_at: datetime, book: str) -> tuple[str, ..
         lines.append(f"Owner: {incident.reading.owner}")
     if is_replay(book):
         lines.append("Not a live alert")
+    if incident.type == DRILL:
+        lines.append("Not an alert")
     return tuple(lines)
 
 

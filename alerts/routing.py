@@ -26,7 +26,14 @@ LABELS = (
 SEVERITIES = tuple(severity.name.lower() for severity in Severity)
 
 OPERATOR_TYPES = frozenset(
-    {"stale_source", "bad_data", "model_degraded", "silent_pipeline", "evaluation_error"}
+    {
+        "stale_source",
+        "bad_data",
+        "model_degraded",
+        "silent_pipeline",
+        "undelivered",
+        "evaluation_error",
+    }
 )
 """Rule types that speak of the service itself: without a route of their own, they go to operators."""
 
@@ -56,6 +63,7 @@ CARRIED: Mapping[str, frozenset[str]] = MappingProxyType(
         "stale_source": _OF_SOURCE,
         "bad_data": _OF_SOURCE,
         "silent_pipeline": frozenset(),
+        "undelivered": frozenset(),
         EVALUATION_ERROR: frozenset(),
     }
 )

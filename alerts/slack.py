@@ -6,13 +6,15 @@ import http.client
 import ipaddress
 import json
 import logging
+import math
 import re
 import socket
 import ssl
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
@@ -72,10 +74,35 @@ _MENDS = {
     "cant_update_message": "Slack does not let the app edit this message",
     "edit_window_closed": "the workspace allows no edits after some time",
 }
+SCOPES = {
+    "chat:write": "nothing can be posted",
+    "files:write": "no charts",
+    "channels:history": "a message whose answer was lost can't be looked for in public channels",
+    "channels:read": "a channel given by its name can't be found for that look",
+    "channels:join": "the app must be invited to each public channel",
+    "groups:history": "the same look is not possible in private channels",
+    "groups:read": "nor can a private channel be found by its name",
+}
+"""Permissions that the app uses, each with what is missing without it."""
+
 # Failures before a request could leave; anything else may have arrived.
 _UNREACHED_ERRNOS = {101, 113}  # network unreachable, host unreachable
 
-Answer = TypeVar("Answer")
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the token is for Slack. `scopes` is None where Slack did not say them."""
+
+    team: str
+    bot_id: str
+    scopes: frozenset[str] | None
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Scopes that the app lacks, as "files:write (no charts)"."""
+        if self.scopes is None:
+            return ()
+        return tuple(f"{name} ({why})" for name, why in SCOPES.items() if name not in self.scopes)
 
 
 class SlackSender:
@@ -100,6 +127,7 @@ class SlackSender:
         self._timeout = timeout_seconds
         self._client = _client(token, base_url, timeout_seconds, is_direct=self._is_loopback)
         self._channel_ids: dict[str, str] = {}
+        self._bot_id: str | None = None  # None: nobody asked yet
 
     def __repr__(self) -> str:
         return f"SlackSender({self._client.base_url!r})"
@@ -108,6 +136,27 @@ class SlackSender:
         # A pickle would carry the token into a file or a task's parameters.
         message = "a SlackSender is not to be copied or stored"
         raise TypeError(message)
+
+    def check(self) -> Identity:
+        """Ask Slack who we are and what we may do. Raises as every call, TokenRefusedError for a bad token."""
+
+        def ask() -> dict[str, Any]:
+            response = self._client.auth_test()
+            headers = {str(name).lower(): value for name, value in response.headers.items()}
+            data = response.data if isinstance(response.data, dict) else {}
+            return {**data, "scopes": headers.get("x-oauth-scopes")}
+
+        answer = self._call("auth.test", ask)
+        given = answer.get("scopes")
+        given = given[0] if isinstance(given, list) and given else given
+        scopes = None
+        if isinstance(given, str) and given.strip():
+            scopes = frozenset(part.strip() for part in given.split(","))
+        return Identity(str(answer.get("team", "")), str(answer.get("bot_id", "")), scopes)
+
+    def lacks(self) -> tuple[str, ...]:
+        """Permissions that the app does not have, each with what is missing without it; raises as `check`."""
+        return self.check().missing
 
     def post(
         self,
@@ -118,6 +167,34 @@ class SlackSender:
         thread_ts: str | None = None,
     ) -> Receipt:
         """Post a message, or a reply if `thread_ts` is given."""
+        try:
+            return self._post(channel, text, blocks, delivery_key, thread_ts)
+        except RefusedError as error:
+            if error.code != "not_in_channel" or not self._joined(channel):
+                raise
+        # The refusal proves that nothing was shown.
+        return self._post(channel, text, blocks, delivery_key, thread_ts)
+
+    def _joined(self, channel: str) -> bool:
+        """Whether the app is now in a public channel that it was not in."""
+        try:
+            channel_id = self._channel_id(channel)
+            self._call(
+                "conversations.join",
+                lambda: self._client.conversations_join(channel=channel_id).data,
+            )
+        except DeliveryError:
+            return False  # without that permission it has to be invited, as the refusal says
+        return True
+
+    def _post(
+        self,
+        channel: str,
+        text: str,
+        blocks: Sequence[Mapping[str, Any]],
+        delivery_key: str,
+        thread_ts: str | None,
+    ) -> Receipt:
         plain = _blocks(blocks)
         answer = self._call(
             "chat.postMessage",
@@ -162,6 +239,18 @@ class SlackSender:
             ),
         )
 
+    def delete(self, receipt: Receipt) -> None:
+        """Take a message of ours out of its channel; one that is gone already is fine."""
+        channel_id = self._known_id(receipt.channel_id)
+        try:
+            self._call(
+                "chat.delete",
+                lambda: self._client.chat_delete(channel=channel_id, ts=receipt.ts).data,
+            )
+        except RefusedError as error:
+            if error.code != "message_not_found":
+                raise
+
     def upload(self, root: Receipt, image: bytes, alt_text: str, delivery_key: str) -> Receipt:
         """Put a picture under a message. Only the last of the three steps can show anything."""
         alt = alt_text[:1000] or "Chart of this alert"
@@ -195,9 +284,11 @@ class SlackSender:
 
     def find(
         self, channel: str, delivery_key: str, *, since: datetime, thread_ts: str | None = None
-    ) -> Receipt | None:
-        """The message that carries this key, in the channel or in a thread of it; None is proof."""
+    ) -> tuple[Receipt, ...]:
+        """Our messages that carry this key, in the channel or in a thread of it, oldest first; none is proof."""
         channel_id = self._channel_id(channel)
+        bot_id = self._own_bot_id()
+        found: list[Receipt] = []
         oldest = f"{since.timestamp():.6f}"
         cursor: str | None = None
         for _ in range(_PAGES):
@@ -208,16 +299,27 @@ class SlackSender:
                 reason = "the channel's history came without its messages"
                 raise UnclearError(reason)
             for message in map(_mapping, messages):
-                if _carries(message, delivery_key):
-                    return Receipt(channel_id, str(message.get("ts", "")))
+                # Others may read our keys and write them under messages of their own.
+                is_ours = not bot_id or message.get("bot_id") in (None, "", bot_id)
+                if is_ours and _carries(message, delivery_key):
+                    found.append(Receipt(channel_id, str(message.get("ts", ""))))
             cursor = _mapping(page.get("response_metadata")).get("next_cursor") or None
             if cursor is None and page.get("has_more"):
                 reason = "the channel's history has more messages and no way to them"
                 raise UnclearError(reason)
             if cursor is None:
-                return None
+                return tuple(sorted(found, key=_instant_of))
         reason = "the channel has too many messages to look through"
         raise UnclearError(reason)
+
+    def _own_bot_id(self) -> str:
+        """By what name Slack marks our messages; empty where it does not say."""
+        if self._bot_id is None:
+            try:
+                self._bot_id = self.check().bot_id
+            except RefusedError:
+                self._bot_id = ""
+        return self._bot_id
 
     def _read(
         self, channel_id: str, oldest: str, cursor: str | None, thread_ts: str | None
@@ -402,7 +504,7 @@ def _from_code(method: str, code: str, data: Mapping[str, Any]) -> DeliveryError
     needed = data.get("needed")
     if code == "missing_scope" and isinstance(needed, str):
         mend = f"{mend}: add {needed[:100]} and install it again"
-    return RefusedError(f"{method}: {code}" + (f": {mend}" if mend else ""))
+    return RefusedError(f"{method}: {code}" + (f": {mend}" if mend else ""), code)
 
 
 def _from_exception(method: str, error: Exception) -> DeliveryError:
@@ -459,6 +561,14 @@ def _receipt(answer: Mapping[str, Any], channel: str) -> Receipt:
         channel_id if isinstance(channel_id, str) and channel_id else channel,
         ts if isinstance(ts, str) else "",
     )
+
+
+def _instant_of(receipt: Receipt) -> tuple[float, str]:
+    """The order of messages in a channel."""
+    try:
+        return float(receipt.ts), receipt.ts
+    except ValueError:
+        return math.inf, receipt.ts
 
 
 def _carries(message: Mapping[str, Any], delivery_key: str) -> bool:

@@ -1,4 +1,4 @@
-"""Renders the README's pictures: the message of June 2025 by the tests' stand-in for Slack, and India's chart."""
+"""Renders the README's pictures, and one of each kind of message, by the tests' stand-in for Slack."""
 
 import subprocess
 import sys
@@ -16,6 +16,7 @@ from flows import steps
 from flows.settings import load_settings
 from flows.wiring import build
 from forecasting.charts import balance_fan
+from tests.delivery.pictures import kinds, pictures
 from tests.slack_standin import StandIn
 
 PICTURES = ROOT / "docs" / "pictures"
@@ -25,6 +26,20 @@ SIDEBAR, TOP_BAR, WIDTH, HEIGHT = 220, 52, 860, 2000
 
 
 def main() -> None:
+    """Renders them all; what comes out is to be looked at before it is kept."""
+    of_the_readme()
+    of_each_kind()
+
+
+def of_each_kind() -> None:
+    """Every kind of message as a reader sees it; tests hold the renderer to these."""
+    folder = PICTURES / "slack"
+    folder.mkdir(exist_ok=True)
+    for name, picture in pictures(kinds()).items():
+        _save(picture, folder / f"{name}.png", colours=64)
+
+
+def of_the_readme() -> None:
     """Runs the service as of 21 June 2025 with two rules, and keeps what a reader would see."""
     with tempfile.TemporaryDirectory() as folder, StandIn() as slack:
         home = Path(folder)
@@ -76,9 +91,13 @@ def main() -> None:
         or len(channel.crop((60, y, 600, y + 1)).getcolors()) > 1
     ]
     channel = channel.crop((0, 0, channel.width, max(rows) + 12))
+    _save(channel, PICTURES / "message.png", colours=256)
+
+
+def _save(picture: Image.Image, path: Path, *, colours: int) -> None:
     # Coverage, not counts: the one red dot has to stay red.
-    few = channel.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    few.save(PICTURES / "message.png", optimize=True)
+    few = picture.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
 
 
 if __name__ == "__main__":

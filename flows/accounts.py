@@ -6,7 +6,6 @@ from datetime import date
 from pathlib import Path
 
 from alerts.incident import Decision, Incident, Reason
-from alerts.ledger import OutboxSummary
 from alerts.silences import Silence
 from flows.sentences import BASE, ModelVerdict, change_sentence
 from flows.storage.observations import IngestRun
@@ -260,34 +259,6 @@ class AlertsReport:
     def lines(self) -> list[str]:
         shown = [f"{one.severity.name.lower()}: {one.reading.headline}" for one in self.incidents]
         return [*(shown or ["nothing crosses a limit"]), *self.unjudged]
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxReport:
-    """What was shown now, and what the outbox still holds and why."""
-
-    sent: int
-    left: OutboxSummary
-    has_channel: bool
-
-    @property
-    def counts(self) -> dict[str, int]:
-        waiting = self.left.pending + self.left.sending
-        return {
-            "sent": self.sent,
-            "pending": waiting,
-            "unknown": self.left.unknown,
-            "dead": self.left.dead,
-        }
-
-    def lines(self) -> list[str]:
-        counts = self.counts
-        lines = [", ".join(f"{count} {word}" for word, count in counts.items())]
-        if not self.has_channel and counts["pending"]:
-            lines.append(
-                f"LODESTONE_SLACK_TOKEN is not set: {counts['pending']} messages wait in the outbox"
-            )
-        return [*lines, *self.left.problems]
 
 
 @dataclass(frozen=True, slots=True)

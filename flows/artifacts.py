@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from alerts.incident import Incident
@@ -445,6 +445,34 @@ def _shown(entries: Sequence[str], none: str, more: str) -> list[str]:
 
 def _most_severe_first(incidents: Iterable[Incident]) -> list[Incident]:
     return sorted(incidents, key=lambda one: (-one.severity, one.opened_at, one.id))
+
+
+def outbox_page(
+    counts: Mapping[str, int], oldest_unsent_seconds: float, problems: Sequence[str]
+) -> Artifact:
+    """What a delivery did, what is left, and what somebody has to mend; `counts` are those of the delivery."""
+    oldest = timedelta(seconds=round(oldest_unsent_seconds))
+    figures = {**counts, "oldest unsent": f"{oldest}" if oldest else "none"}
+    lines = [
+        "# Outbox",
+        "",
+        f"| {' | '.join(figures)} |",
+        f"|{' ---: |' * len(figures)}",
+        f"| {' | '.join(map(str, figures.values()))} |",
+        "",
+        "## To be mended",
+        "",
+    ]
+    lines += _shown(
+        [f"- {_plain(one)}" for one in problems],
+        "Nothing: whatever waits goes by itself.",
+        "`lodestone alerts health`",
+    )
+    return Artifact(
+        key="outbox",
+        description="What was delivered, what waits, and what somebody has to mend.",
+        markdown="\n".join(lines),
+    )
 
 
 class ReplayedRow(Protocol):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 # Everything else is imported where it is used: `lodestone --help` answers in well under half a second.
 from alerts.errors import AlertsError
-from flows import cli_alerts, cli_replay
+from flows import cli_alerts, cli_replay, cli_slack
 from flows.console import (
     EXIT_CODES,
     FAILED,
@@ -188,6 +188,7 @@ def parser() -> argparse.ArgumentParser:
     add_as_of(mass)
 
     cli_alerts.register(commands)
+    cli_slack.register(commands)
 
     backtest = add_command(commands, "backtest", _backtest, "judge models on the past")
     backtest.add_argument(
@@ -278,6 +279,18 @@ WITHOUT_SLACK = (
     "No Slack token (LODESTONE_SLACK_TOKEN): alerts are shown here and in the outlook; "
     "their messages wait in the outbox."
 )
+
+
+UNHEARD = (
+    "messages have buttons that nobody answers: set LODESTONE_SLACK_APP_TOKEN (docs/slack-app.md), "
+    "or LODESTONE_SLACK_BUTTONS=false"
+)
+
+
+def _may_listen(settings: "Settings") -> bool:
+    """Whether presses of buttons can reach us, by a connection or by signed requests."""
+    secrets = (settings.slack_app_token, settings.slack_signing_secret)
+    return any(secret.get_secret_value().strip() for secret in secrets)
 
 
 class _RunView:
@@ -694,6 +707,8 @@ def _check(options: argparse.Namespace) -> int:
         checks.append(
             ("slack", True, "a token is set; `lodestone run` posts" if has_token else WITHOUT_SLACK)
         )
+        if has_token and settings.slack_buttons and not _may_listen(settings):
+            checks.append(("buttons", True, UNHEARD))
     checks.append(_check_prefect(settings))
     answer(
         options,

@@ -1,21 +1,27 @@
 """The commands `lodestone alerts …`: what is open and why, who takes it on, what is silenced, whether messages arrive."""
 
 import argparse
+import contextlib
 import re
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
+from flows import cli_health
 from flows.console import (
     FINE,
+    INTERRUPTED,
     UNDELIVERED,
+    a_count,
     add_as_of,
     add_command,
     answer,
     as_text,
     incident_object,
+    note,
     open_service,
+    read_settings,
 )
-from flows.errors import UsageError
+from flows.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from alerts.incident import Decision, Incident
@@ -83,6 +89,18 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     drill = add_command(
         actions, "drill", _drill, "post a message that says nothing has happened, and see it arrive"
     )
+    drill.add_argument(
+        "--count",
+        type=a_count,
+        metavar="N",
+        help="write N of them into the outbox, in one channel, and leave them to the delivery",
+    )
+    drill.add_argument(
+        "--severity",
+        choices=("info", "warning", "critical"),
+        default="info",
+        help="as loud as an alert of this severity (default: info); nobody is called by name",
+    )
     place = drill.add_mutually_exclusive_group()
     place.add_argument(
         "--route",
@@ -98,13 +116,20 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     _add_by(drill)
 
     deliver = add_command(actions, "deliver", _deliver, "send what waits in the outbox")
-    deliver.add_argument(
+    how_long = deliver.add_mutually_exclusive_group()
+    how_long.add_argument(
         "--until-empty",
         action="store_true",
-        help="wait (up to 15 minutes) for messages that may not be sent yet",
+        help="wait for messages that may not be sent yet, until 15 minutes bring nothing",
+    )
+    how_long.add_argument(
+        "--watch",
+        action="store_true",
+        help="stay, and send whatever is written within a second or so; Ctrl-C ends it",
     )
     add_as_of(deliver)
     add_command(actions, "redrive", _redrive, "put undeliverable (DEAD) messages back in line")
+    cli_health.register(actions)
 
 
 # --- arguments --------------------------------------------------------------------
@@ -480,6 +505,10 @@ def _silence_object(one: "Silence") -> dict[str, Any]:
     }
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _incidents(count: int) -> str:
     return "incident" if count == 1 else "incidents"
 
@@ -488,10 +517,28 @@ def _incidents(count: int) -> str:
 
 
 def _drill(options: argparse.Namespace) -> int:
-    from flows.desk import drill
+    from alerts.rules import Severity
+    from flows.desk import drill, leave_drills
 
+    how = {
+        "by": _by(options),
+        "routes": options.routes,
+        "channel": options.channel,
+        "severity": Severity[options.severity.upper()],
+    }
     with open_service() as service:
-        results = drill(service, by=_by(options), routes=options.routes, channel=options.channel)
+        if options.count is not None:
+            channel, incidents = leave_drills(service, options.count, **how)
+            answer(
+                options,
+                {"written": len(incidents), "channel": channel, "incidents": incidents},
+                [
+                    f"{_count(len(incidents), 'drill')} for {channel} in the outbox: sent at the latest "
+                    "in five minutes, or now by `lodestone alerts deliver --until-empty`"
+                ],
+            )
+            return FINE
+        results = drill(service, **how)
     answer(
         options,
         {"arrived": all(one.arrived for one in results), "routes": results},
@@ -504,13 +551,27 @@ def _drill(options: argparse.Namespace) -> int:
 
 
 def _deliver(options: argparse.Namespace) -> int:
-    from flows import steps
+    from flows.delivering import OutboxReport, deliver, keep_delivering
+    from flows.launcher import StopFlag
+    from flows.moments import moment
+    from flows.postroom import open_post_room
 
     patience = UNTIL_EMPTY_SECONDS if options.until_empty else 0.0
-    with open_service() as service:
-        moment = steps.moment(service, options.as_of, live=False)
-        report = steps.deliver(service, moment, patience_seconds=patience)
-        left = service.ledger.summary(moment.book, service.clock())
+    stop = StopFlag()
+    with contextlib.closing(open_post_room(read_settings())) as service, stop.listening():
+        at = moment(service, options.as_of, live=False)
+        if options.watch:
+            if service.sender is None:
+                message = "LODESTONE_SLACK_TOKEN is not set: there is nothing to watch for"
+                raise SettingsError(message)
+            note("delivering; Ctrl-C ends it")
+            sent = keep_delivering(service, at, is_stopped=stop.is_set, told=note)
+            left = service.ledger.summary(at.book, service.clock())
+            report = OutboxReport(sent, left, has_channel=True)
+        else:
+            report = deliver(service, at, patience_seconds=patience, is_stopped=stop.is_set)
+    left = report.left
+    more = {"dead_charts": left.dead_charts, "problems": report.problems, "lacking": report.lacking}
     answer(
         options,
         {
@@ -518,13 +579,14 @@ def _deliver(options: argparse.Namespace) -> int:
             "pending": left.pending + left.sending,
             "unknown": left.unknown,
             "dead": left.dead,
-            "dead_charts": left.dead_charts,
             "oldest_unsent_seconds": left.oldest_unsent_seconds,
-            "problems": left.problems,
+            **{name: value for name, value in more.items() if value},
         },
         report.lines(),
     )
-    return UNDELIVERED if left.dead else FINE
+    if left.dead or report.token_problem:
+        return UNDELIVERED
+    return INTERRUPTED if stop.is_set() and not options.watch else FINE
 
 
 def _redrive(options: argparse.Namespace) -> int:

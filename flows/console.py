@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flows.settings import Settings
 
 FINE, FAILED, MISUSED, UNDELIVERED, NO_PREFECT, NO_DATABASE = range(6)
+INTERRUPTED = 130
 
 EXIT_CODES = """\
 exit codes:

@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any
 
 from alerts import telling
-from alerts.drill import drill_book, drill_message, drill_reading, is_drill
+from alerts.drill import drill_book, drill_message, drill_reading
 from alerts.incident import Decision, Incident, Reason
-from alerts.ledger import EntryKind, NewEntry, OutboxEntry, OutboxState
-from alerts.routing import Route
-from alerts.rules import DEFAULT_OPTIONS
+from alerts.ledger import EntryKind, Judgement, NewEntry, OutboxEntry, OutboxState
+from alerts.messages import DRILL, Message, is_replay, numbers_message
+from alerts.routing import Route, route_of
+from alerts.rules import DEFAULT_OPTIONS, Reading, Severity
 from alerts.silences import Silence, parse_matcher
 from alerts.wording import day
 from flows import steps
@@ -21,6 +22,7 @@ from flows.errors import SettingsError, UsageError, require_known
 from flows.known import RAISE_STEP
 from flows.replay.result import ReplayResult
 from flows.service import LIVE_BOOK, Moment, Service
+from flows.storage.interactions import Settling
 from flows.storage.ledger import Transition
 from flows.telling import desk_of, teller
 
@@ -35,8 +37,6 @@ IDS_NAMED = 5
 
 DRILL_PATIENCE_SECONDS = 30.0
 """How long a drill waits, beside the time in which an unclear answer may still turn up."""
-
-_GIVEN_UP = timedelta(days=365)  # past every pause and every window: what still waits is found
 
 
 # --- incidents ---------------------------------------------------------------------
@@ -66,29 +66,39 @@ def incident_of(service: Service, key: str) -> Incident:
     raise UsageError(message)
 
 
-def acknowledge(service: Service, key: str, *, by: str) -> Decision:
+def acknowledge(service: Service, key: str, *, by: str, press: Settling | None = None) -> Decision:
     """Someone takes an incident on: nobody else is called. UNCHANGED when somebody has already.
 
-    Raises UsageError for an incident that nobody knows, that has ended, or that nobody was told of.
+    Raises UsageError for an incident that nobody knows, that has ended, or that nobody was told of. The
+    `press` that asked for it, if it was a button, is settled with it; AlreadySettledError: it was before.
     """
     by = _name(by)
     change = partial(telling.acknowledge, by=by, now=service.clock())
-    return _act(service, key, change, f"by {by}", "acknowledged")
+    return _act(service, key, change, f"by {by}", "acknowledged", press)
 
 
-def snooze(service: Service, key: str, until: datetime, *, by: str) -> Decision:
+def snooze(
+    service: Service, key: str, until: datetime, *, by: str, press: Settling | None = None
+) -> Decision:
     """Nothing new of an incident is posted until then; a higher severity wakes it. Raises UsageError."""
     by, now = _name(by), service.clock()
     require_until(until, now)
     change = partial(telling.snooze, by=by, until=until, now=now)
-    return _act(service, key, change, f"by {by}, until {instant(until)}", "snoozed")
+    return _act(service, key, change, f"by {by}, until {instant(until)}", "snoozed", press)
 
 
-def unsnooze(service: Service, key: str, *, by: str) -> Decision:
+def unsnooze(service: Service, key: str, *, by: str, press: Settling | None = None) -> Decision:
     """Awake again before its time; UNCHANGED when it wasn't snoozed. Raises UsageError."""
     by = _name(by)
     change = partial(telling.unsnooze, now=service.clock())
-    return _act(service, key, change, f"by {by}", "woken")
+    return _act(service, key, change, f"by {by}", "woken", press)
+
+
+def numbers(service: Service, key: str) -> Message:
+    """Everything that was measured of an incident, as it stands now. Raises UsageError for one nobody knows."""
+    incident = incident_of(service, key)
+    known_at = incident.reading_at or incident.changed_at
+    return numbers_message(incident, known_at=known_at, book=incident.book)
 
 
 def _act(
@@ -97,6 +107,7 @@ def _act(
     change: Callable[[Incident], Decision],
     note: str,
     what: str,
+    press: Settling | None,
 ) -> Decision:
     incident = incident_of(service, key)
     _require_open(incident, what)
@@ -114,6 +125,7 @@ def _act(
         compose=tell.entries,
         written_at=now,
         desk=desk_of(service),
+        press=press,
     )
     if decision.reason is Reason.UNCHANGED and decision.incident is not None:
         _require_open(decision.incident, what)  # it may have ended since it was read
@@ -312,7 +324,12 @@ class DrillResult:
 
 
 def drill(
-    service: Service, *, by: str, routes: Sequence[str] = (), channel: str = ""
+    service: Service,
+    *,
+    by: str,
+    routes: Sequence[str] = (),
+    channel: str = "",
+    severity: Severity = Severity.INFO,
 ) -> tuple[DrillResult, ...]:
     """Send a message that says nothing has happened to each route, the way an alert goes, and wait for it.
 
@@ -326,47 +343,110 @@ def drill(
             "LODESTONE_SLACK_TOKEN is not set: nothing can be posted, so there is nothing to try"
         )
         raise SettingsError(message)
-    if channel and routes:
-        message = "a drill goes to routes or to one channel, not to both"
-        raise UsageError(message)
-    require_known("route", routes, service.ruleset.routes)
-    chosen = (
-        [Route("none (a channel by hand)", channel)]
-        if channel
-        else [service.ruleset.routes[name] for name in routes or service.ruleset.routes]
-    )
+    chosen = _drilled(service, routes, channel)
     began = service.clock()
     book = drill_book(began)
-    keys = [_announce(service, route, book, channel, by, began) for route in chosen]
+    readings = [drill_reading(route, book, place, severity=severity) for route, place in chosen]
+    keys = _announce(service, book, readings, chosen, by, began)
     patience = DRILL_PATIENCE_SECONDS + service.settings.slack_reconcile_seconds
-    steps.deliver(service, Moment(began, book, live=False), patience_seconds=patience)
+    steps.deliver(
+        service,
+        Moment(began, book, live=False),
+        patience_seconds=patience,
+        longest_seconds=patience,
+    )
     roots = {entry.incident_id: entry for entry in service.ledger.entries(book)}
-    results = [_result(route, roots[key]) for route, key in zip(chosen, keys, strict=True)]
-    _give_up(service, book)
+    results = [_result(route, roots[key]) for (route, _), key in zip(chosen, keys, strict=True)]
+    service.ledger.give_up(book, "a drill that was not sent in time", service.clock())
     for key in keys:
         # Its story is over, and nobody has to be told so.
         service.ledger.withdraw(key, now=service.clock(), compose=lambda _decision: ())
     return tuple(results)
 
 
+def leave_drills(
+    service: Service,
+    count: int,
+    *,
+    by: str,
+    routes: Sequence[str] = (),
+    channel: str = "",
+    severity: Severity = Severity.INFO,
+) -> tuple[str, tuple[str, ...]]:
+    """Write `count` drills in one transaction and leave them to the delivery; their channel and incident ids.
+
+    They go to one channel: `channel`, or that of the one route named, or where an alert of that severity
+    goes. Each is an open incident with buttons, in a book of its own. Raises UsageError for more than one
+    route or one that nobody defined.
+    """
+    by = _name(by)
+    if len(routes) > 1:
+        message = "counted drills go to one channel: give one --route, or --channel"
+        raise UsageError(message)
+    if not routes and not channel:
+        labels = {"type": DRILL, "severity": severity.name.lower()}
+        routes = [route_of("", DRILL, labels, service.ruleset.routes).name]
+    ((route, place),) = _drilled(service, routes, channel)
+    began = service.clock()
+    book = drill_book(began)
+    readings = [
+        drill_reading(route, book, place, number=number, count=count, severity=severity)
+        for number in range(1, count + 1)
+    ]
+    chosen = [(route, place)] * count
+    return place, _announce(service, book, readings, chosen, by, began, has_buttons=True)
+
+
+def _drilled(service: Service, routes: Sequence[str], channel: str) -> list[tuple[Route, str]]:
+    """Routes with the channels to try; raises UsageError."""
+    if channel and routes:
+        message = "a drill goes to routes or to one channel, not to both"
+        raise UsageError(message)
+    if channel:
+        return [(Route("none (a channel by hand)", channel), channel)]
+    known = service.ruleset.routes
+    require_known("route", routes, known)
+    trial = service.settings.slack_channel
+    return [(known[name], trial or known[name].channel) for name in routes or known]
+
+
 def _announce(
-    service: Service, route: Route, book: str, channel: str, by: str, now: datetime
-) -> str:
-    """Write one drill message into the outbox; the id of its incident."""
-    place = channel or service.settings.slack_channel or route.channel
-    message = drill_message(route, place, by=by, at=now)
-    entry = NewEntry(EntryKind.ROOT, route.name, place, message.as_dict())
-    decision = service.ledger.record(
+    service: Service,
+    book: str,
+    readings: Sequence[Reading],
+    chosen: Sequence[tuple[Route, str]],
+    by: str,
+    now: datetime,
+    *,
+    has_buttons: bool = False,
+) -> tuple[str, ...]:
+    """Write drills into the outbox, each to its route's channel; the ids of their incidents, in order."""
+    where = {one.fingerprint: place for one, place in zip(readings, chosen, strict=True)}
+
+    def compose(decision: Decision) -> Sequence[NewEntry]:
+        incident = decision.incident
+        if incident is None:
+            return ()
+        route, place = where[incident.fingerprint]
+        message = drill_message(
+            route,
+            place,
+            by=by,
+            at=now,
+            number=round(incident.reading.value),
+            count=round(incident.reading.limit),
+            severity=incident.severity,
+            incident=incident.id if has_buttons else "",
+        )
+        return (NewEntry(EntryKind.ROOT, route.name, place, message.as_dict()),)
+
+    decisions = service.ledger.judge(
         book,
-        drill_reading(route, book),
-        DEFAULT_OPTIONS,
+        [Judgement(reading, DEFAULT_OPTIONS) for reading in readings],
         now=now,
-        compose=lambda _decision: (entry,),
+        compose=compose,
     )
-    if decision.incident is None:
-        message_of = f"the drill for the route {route.name} was not written ({decision.reason})"
-        raise UsageError(message_of)
-    return decision.incident.id
+    return tuple(one.incident.id for one in decisions if one.incident is not None)
 
 
 def _result(route: Route, entry: OutboxEntry) -> DrillResult:
@@ -390,31 +470,18 @@ def _also(channel_id: str, channel: str) -> str:
     return "" if channel_id == channel else f" ({channel_id})"
 
 
-def _give_up(service: Service, book: str) -> None:
-    """What waits is never sent, what is unclear is not looked for any longer."""
-    ledger, now = service.ledger, service.clock()
-    while (entry := ledger.claim(book, now + _GIVEN_UP, timedelta(seconds=1))) is not None:
-        ledger.mark_skipped(entry, "a drill that was not sent in time", now=now)
-    for entry in ledger.entries(book, states=(OutboxState.UNKNOWN,)):
-        ledger.mark_dead(entry, entry.error, now=now)
-
-
 def redrive(service: Service) -> int:
-    """Put what was given up back in line, to where its route leads now; says how many. Drills stay as they are."""
+    """Put what was given up back in line, to where its route leads now; says how many."""
     trial = service.settings.slack_channel
     channels = {one.name: trial or one.channel for one in service.ruleset.routes.values()}
-    dead = service.ledger.entries(states=(OutboxState.DEAD,))
-    if not any(is_drill(entry.book) for entry in dead):
-        return service.ledger.redrive(channels=channels)
-    books = dict.fromkeys([LIVE_BOOK, *(e.book for e in dead if not is_drill(e.book))])
-    return sum(service.ledger.redrive(book, channels) for book in books)
+    return service.ledger.redrive(channels=channels)
 
 
 def waiting_replays(service: Service) -> int:
     """Messages of looks into the past that no scheduled delivery sends."""
     unsettled = (OutboxState.PENDING, OutboxState.SENDING, OutboxState.UNKNOWN)
     found = service.ledger.entries(states=unsettled)
-    return sum(1 for entry in found if entry.book != LIVE_BOOK and not is_drill(entry.book))
+    return sum(1 for entry in found if is_replay(entry.book))
 
 
 # --- records -----------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """What is known at a moment: series, forecasts, scorecards, projections, sources, when rules were judged."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -8,6 +8,8 @@ from itertools import product
 
 import pandas as pd
 
+from alerts import heartbeat
+from alerts.routing import route_of
 from alerts.rules import (
     BadData,
     Concentration,
@@ -18,12 +20,14 @@ from alerts.rules import (
     PriceSpike,
     Shortfall,
     StockCover,
+    Undelivered,
     VolumeDrop,
 )
 from flows.accounts import ForecastReport
 from flows.policy import elements_priced
 from flows.sentences import BASE, Judged, ModelVerdict, known_words, scenario_words
 from flows.service import LIVE_BOOK, Moment, Service
+from flows.storage.backlog import Backlog
 from flows.units import Rate, Rates
 from flows.validation import RatesOf
 from forecasting.events import rise_chances
@@ -37,6 +41,7 @@ from forecasting.results import (
     Situation,
     SourceState,
     SourceVisit,
+    UnsentMessage,
     Waterfall,
 )
 from forecasting.series import CannotForecastError, prepare
@@ -56,6 +61,9 @@ VISIT_REASONS = 5
 
 RAISE_STEP = "raise-alerts"
 """Name under which a run records the step that judges the rules."""
+
+SERVICE_BOOKS = (LIVE_BOOK, heartbeat.BOOK)
+"""Books whose messages people rely on: not those of drills, nor of looks into the past."""
 
 
 def observed(service: Service, series: str, at: Moment) -> ObservedSeries:
@@ -213,6 +221,7 @@ def situation(service: Service, at: Moment) -> Situation:
         if at.book == LIVE_BOOK and any(isinstance(rule, BadData) for rule in rules)
         else {},
         last_judged_at=judged.known_at if judged else None,
+        undelivered=undelivered(service, at),
         market_series={name: _series_of(service, name) for name in catalog.markets},
         series_source={name: entry.source for name, entry in catalog.series.items()},
         series_material={
@@ -222,6 +231,51 @@ def situation(service: Service, at: Moment) -> Situation:
         },
         rise_chances=_rise_chances(service, at),
     )
+
+
+def undelivered(
+    service: Service, at: Moment
+) -> dict[tuple[str, str], tuple[UnsentMessage, ...]]:
+    """What did not arrive, oldest first, by each rule that tells of it and channel; empty where all did.
+
+    A channel that the rule's own notice would go to is left out: nobody could read it there. So is that
+    notice: it must not be what the next one is about. Looks into the past, and a service without Slack,
+    have none.
+    """
+    rules = [rule for rule in service.ruleset.rules if isinstance(rule, Undelivered)]
+    if not rules or at.book != LIVE_BOOK or service.sender is None:
+        return {}
+    unsent: defaultdict[str, list[UnsentMessage]] = defaultdict(list)
+    for one in Backlog(service.database).owed(SERVICE_BOOKS, at.known_at):
+        if one.type != Undelivered.type:
+            unsent[one.channel].append(one.message)
+    told = [
+        one.reading.subject_title
+        for one in service.ledger.open_incidents(at.book)
+        if one.type == Undelivered.type
+    ]
+    routes = service.ruleset.routes.values()
+    led_to = [service.settings.slack_channel or route.channel for route in routes]
+    return {
+        (rule.name, channel): tuple(unsent.get(channel, ()))
+        for rule in rules
+        # Those with an open notice as well: its end has to be told, wherever routes lead by now.
+        for channel in dict.fromkeys([*led_to, *unsent, *told])
+        if _told_in(service, rule, channel) != channel
+    }
+
+
+def _told_in(service: Service, rule: Undelivered, channel: str) -> str:
+    """The channel that a notice of the rule on this channel goes to."""
+    labels = {
+        "type": rule.type,
+        "rule": rule.name,
+        "subject": channel,
+        **dict(rule.options.labels),
+        "severity": rule.severity.name.lower(),
+    }
+    found = route_of(rule.options.route, rule.type, labels, service.ruleset.routes)
+    return service.settings.slack_channel or found.channel
 
 
 def _projections_named(service: Service) -> set[tuple[str, str]]:

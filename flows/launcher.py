@@ -58,6 +58,7 @@ READY_WITHIN_SECONDS = 180.0
 POLL_SECONDS = 0.3
 WORKER_GRACE_SECONDS = 6.0
 SERVER_GRACE_SECONDS = 10.0
+LISTENER_GRACE_SECONDS = 3.0
 
 Say = Callable[[str], None]
 
@@ -116,6 +117,10 @@ class StopFlag:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def is_set(self) -> bool:
+        """Whether a signal came."""
+        return self.signals > 0
 
     def check(self) -> None:
         """Raise StoppedError once a signal came."""
@@ -295,15 +300,19 @@ class Child:
 
     def require_alive(self) -> None:
         """Raise PrefectUnreachableError with the last line of its log when it is gone."""
+        how = self.ended()
+        if how:
+            message = f"The Prefect {self.name} {how}"
+            raise PrefectUnreachableError(message)
+
+    def ended(self) -> str:
+        """How it ended by itself, with the last line of its log; empty while it runs."""
         code = self.process.poll()
         if code is None:
-            return
+            return ""
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         last = f": {lines[-1].strip()[:200]}" if lines else ""
-        message = (
-            f"The Prefect {self.name} ended by itself (exit code {code}); see {self.log}{last}"
-        )
-        raise PrefectUnreachableError(message)
+        return f"ended by itself (exit code {code}); see {self.log}{last}"
 
     def end(self, stop: StopFlag, grace_seconds: float) -> None:
         """SIGINT, a grace (cut short by a second Ctrl-C), then SIGKILL for its whole group."""
@@ -728,8 +737,11 @@ def _launch_embedded(
             worker = _start_worker(env, home)
             tidy.callback(worker.end, stop, WORKER_GRACE_SECONDS)
             say(f"{len(ids)} deployments ready; the pulse runs: {run_page(ui_url, str(run_id))}")
+            listener = _start_listener(settings, request, env, home)
+            if listener is not None:
+                tidy.callback(listener.end, stop, LISTENER_GRACE_SECONDS)
             outcome = _follow(client, run_id, ui_url, (server, worker), stop, watch)
-        return _finish(outcome, request, (server, worker), stop, say=say, show=show)
+        return _finish(outcome, request, (server, worker), listener, stop, say=say, show=show)
 
 
 def _launch_on(
@@ -766,8 +778,11 @@ def _launch_on(
                 f"{len(ids)} deployments there ({created} of them new); the pulse runs: "
                 f"{run_page(ui_url, str(run_id))}"
             )
+            listener = _start_listener(settings, request, env, home)
+            if listener is not None:
+                tidy.callback(listener.end, stop, LISTENER_GRACE_SECONDS)
             outcome = _follow(client, run_id, ui_url, (worker,), stop, watch)
-        return _finish(outcome, request, (worker,), stop, say=say, show=show)
+        return _finish(outcome, request, (worker,), listener, stop, say=say, show=show)
 
 
 def _start_server(env: Mapping[str, str], home: Path) -> Child:
@@ -784,6 +799,18 @@ def _start_worker(env: Mapping[str, str], home: Path) -> Child:
     command = _prefect("worker", "start", "--pool", POOL, "--type", "process", "--name", name)
     command += ["--install-policy", "never"]
     return Child.start("worker", command, env, home / "logs" / "prefect-worker.log")
+
+
+def _start_listener(
+    settings: Settings, request: Request, env: Mapping[str, str], home: Path
+) -> Child | None:
+    """Who takes what people press in Slack, as long as the service stays up; None where nobody can."""
+    if request.once or not settings.slack_app_token.get_secret_value().strip():
+        return None
+    code = "import sys; from flows.cli import main; sys.exit(main(['slack', 'listen']))"
+    return Child.start(
+        "listener", [sys.executable, "-c", code], env, home / "logs" / "slack-listen.log"
+    )
 
 
 def _follow(
@@ -808,6 +835,7 @@ def _finish(
     outcome: Outcome,
     request: Request,
     children: Sequence[Child],
+    listener: Child | None,
     stop: StopFlag,
     *,
     say: Say,
@@ -823,6 +851,10 @@ def _finish(
         while True:
             for child in children:
                 child.require_alive()
+            if listener is not None and (how := listener.ended()):
+                # Alerts come without it, too: only their buttons are not answered.
+                say(f"Buttons in Slack are not answered any more: the listener {how}")
+                listener = None
             stop.wait(1.0)
     say("Stopping.")
     return code

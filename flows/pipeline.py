@@ -29,7 +29,7 @@ from prefect.tasks import exponential_backoff
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
-from flows import artifacts, desk, steps
+from flows import artifacts, desk, health, steps
 from flows.engines import Chunk, Engine, Result, on_one_thread
 from flows.errors import EngineError, LodestoneError, SourceError
 from flows.replay.days import replay_reference
@@ -54,8 +54,10 @@ Kind = Literal["price", "trade", "reference"]
 _PULSE: ContextVar[str] = ContextVar("pulse", default="")
 SCHEDULER_PATIENCE_SECONDS = 15.0
 """How long a Dask scheduler may take to answer."""
-PULSE_PATIENCE_SECONDS = 20.0
-"""How long a pulse waits for Slack to allow the next message; the five-minute delivery sends the rest."""
+DELIVERY_PATIENCE_SECONDS = 90.0
+"""How long a delivery waits for what may not be sent yet: a little longer than an unclear answer stays unclear."""
+LONGEST_DELIVERY_SECONDS = 900.0
+"""How long a delivery may take, however much there is to send: the next one looks after open alerts first."""
 
 AsOf = Annotated[
     date | None,
@@ -77,7 +79,7 @@ Patience = Annotated[
     Field(
         ge=0,
         le=900,
-        description="How long to wait, in seconds, for messages that may not be sent yet.",
+        description="How long to go on without sending anything, in seconds, for messages that may not be sent yet.",
     ),
 ]
 
@@ -125,6 +127,14 @@ class StepsFailedError(LodestoneError):
     def __init__(self, errors: Mapping[str, str]) -> None:
         self.errors = dict(errors)
         super().__init__("; ".join(f"{name}: {error}" for name, error in self.errors.items()))
+
+
+class UndeliveredError(LodestoneError):
+    """Messages did not arrive, and somebody has to act; `problems` are plain sentences with the mend."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))
 
 
 def _run_name() -> str:
@@ -487,8 +497,14 @@ def raise_alerts(as_of: AsOf = None) -> dict[str, int]:
 
 @flow(name="deliver-alerts", flow_run_name=_run_name, timeout_seconds=1200)
 @_explained
-def deliver_alerts(as_of: AsOf = None, patience_seconds: Patience = 0.0) -> dict[str, int]:
-    """Empty the outbox into Slack."""
+def deliver_alerts(
+    as_of: AsOf = None, patience_seconds: Patience = DELIVERY_PATIENCE_SECONDS
+) -> dict[str, int]:
+    """Empty the outbox into Slack; the run fails, after all that can be sent, when something is in the way.
+
+    In the way are messages that were given up, or may have arrived, or wait for longer than 15 minutes
+    though no mute window keeps them, and a token that Slack refuses.
+    """
     with _service() as service:
         moment = steps.moment(service, as_of, live=False)
         problem: Exception | None = None
@@ -499,10 +515,20 @@ def deliver_alerts(as_of: AsOf = None, patience_seconds: Patience = 0.0) -> dict
                 # What was decided before still gets delivered; the run fails in the end.
                 LOG.exception("looking after open alerts failed, delivery goes on")
                 problem = error
-        report = steps.deliver(service, moment, patience_seconds=patience_seconds)
+        report = steps.deliver(
+            service,
+            moment,
+            patience_seconds=patience_seconds,
+            longest_seconds=LONGEST_DELIVERY_SECONDS,
+        )
+        left = health.outbox(service, moment.book, service.clock())
     _say(report.lines())
+    if report.sent or left.pending or left.problems:
+        _publish([artifacts.outbox_page(report.counts, left.oldest_unsent_seconds, left.problems)])
     if problem is not None:
         raise problem
+    if left.problems:
+        raise UndeliveredError(left.problems)
     return report.counts
 
 
@@ -598,7 +624,7 @@ def pulse(as_of: AsOf = None, live: Live = False) -> None:
         (forecast, {}),
         (project_market, {}),
         (raise_alerts, {}),
-        (deliver_alerts, {"patience_seconds": PULSE_PATIENCE_SECONDS}),
+        (deliver_alerts, {}),
         (write_outlook, {}),
     )
     run_id = _run_id()

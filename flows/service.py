@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import datetime
 
 from alerts.delivery import Sender
 from alerts.ruleset import Ruleset
 from flows.catalog import Catalog
-from flows.errors import UsageError
+from flows.moments import LIVE_BOOK, Moment, moment
 from flows.settings import Settings
 from flows.sources.source import Source
 from flows.storage.database import Database
@@ -16,7 +16,7 @@ from flows.storage.ledger import SqlLedger
 from flows.storage.observations import ObservationStore
 from flows.storage.runs import RunStore
 
-LIVE_BOOK = "live"
+__all__ = ["LIVE_BOOK", "Moment", "Service", "moment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +39,3 @@ class Service:
     def close(self) -> None:
         """Give back the database's connections."""
         self.database.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """From when and for whom to look: what was known at `known_at`, in the ledger's `book`."""
-
-    known_at: datetime
-    book: str
-    live: bool
-
-
-def moment(service: Service, as_of: date | None, live: bool) -> Moment:
-    """Now, or the end of a past day (UTC), which has a book of its own."""
-    now = service.clock()
-    if as_of is None:
-        return Moment(now, LIVE_BOOK, live)
-    known_at = datetime.combine(as_of, time(23, 59, 59), tzinfo=UTC)
-    if known_at.date() > now.date():
-        message = f"{as_of}: that day has not come yet (today is {now:%Y-%m-%d})"
-        raise UsageError(message)
-    return Moment(known_at, f"as-of {as_of}", live)

@@ -19,6 +19,12 @@ from flows.errors import SettingsError
 PREFIX = "LODESTONE_"
 KEY_PREFIX = f"{PREFIX}KEY_"
 FILE = Path("lodestone.toml")
+_SECRETS = {
+    "slack_token": "token",
+    "slack_app_token": "token",
+    "slack_signing_secret": "secret",
+    "comtrade_key": "key",
+}
 MOST_MARKET_MONTHS = 60
 """How far a market can be projected at the most."""
 
@@ -54,6 +60,29 @@ class Settings(BaseSettings):
     )
     slack_reconcile_seconds: float = Field(
         60.0, ge=0, description="How long an unclear answer may still turn up in the channel."
+    )
+
+    slack_min_interval_seconds: float = Field(
+        1.0,
+        ge=0,
+        le=60,
+        description="Least time between two posts in one channel; Slack allows about one a second.",
+    )
+    slack_app_token: SecretStr = Field(
+        SecretStr(""),
+        description="App-level token (xapp-…) of Socket Mode, for the buttons: `lodestone slack listen`.",
+    )
+    slack_signing_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Signing secret of the app, where buttons come by HTTP instead of Socket Mode.",
+    )
+    slack_buttons: bool = Field(
+        True,
+        description="Whether messages have buttons; without `lodestone slack listen` nobody answers them.",
+    )
+    slack_heartbeat: bool = Field(
+        True,
+        description="Whether one message for operators says every day that the service is alive.",
     )
 
     comtrade_key: SecretStr = Field(
@@ -337,7 +366,7 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
             message = f"{path}: {key}: a key belongs in the environment ({KEY_PREFIX}<NAME>), not in a file"
             raise SettingsError(message)
         _require_known(key, shown=f"{path}: {key}", prefix="")
-    for secret, what in (("slack_token", "token"), ("comtrade_key", "key")):
+    for secret, what in _SECRETS.items():
         if secret in values:
             message = f"{path}: {secret}: a {what} belongs in the environment ({PREFIX}{secret.upper()}), not in a file"
             raise SettingsError(message)

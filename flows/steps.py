@@ -2,23 +2,19 @@
 
 import logging
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from traceback import format_tb
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from alerts.blockkit import render_slack
-from alerts.delivery import Rendered
-from alerts.delivery import deliver as deliver_due
 from alerts.incident import Decision
 from alerts.judging import judge_all
 from alerts.ledger import Judgement
-from alerts.messages import Message
-from alerts.rules import EVALUATION_ERROR, NotEvaluated, SilentPipeline
+from alerts.rules import EVALUATION_ERROR, NotEvaluated, SilentPipeline, Undelivered
 from alerts.wording import listing
 from flows.accounts import (
     ROWS_SHOWN,
@@ -29,12 +25,13 @@ from flows.accounts import (
     GroupStatus,
     IngestReport,
     MarketReport,
-    OutboxReport,
     OutlookReport,
     SeriesStatus,
     SourceReport,
     together,
 )
+from flows.delivering import OutboxReport
+from flows.delivering import deliver as deliver  # step 5
 from flows.engines import Engine, local_engine
 from flows.errors import (
     DatabaseUnusableError,
@@ -43,6 +40,7 @@ from flows.errors import (
     UsageError,
     require_known,
 )
+from flows.health import beat
 from flows.known import (
     RAISE_STEP,
     changes_of,
@@ -56,6 +54,7 @@ from flows.known import (
     stored_forecasts,
     stored_projections,
     stored_scorecards,
+    undelivered,
     unjudged,
     unjudged_line,
 )
@@ -591,12 +590,19 @@ def _failing_before(service: Service, at: Moment) -> tuple[str, ...]:
 
 
 def watch(service: Service, at: Moment, *, run_id: str) -> tuple[Decision, ...]:
-    """Between looks, before each delivery: whether rules are judged at all, snoozes that end, calls that are due."""
-    seen = Situation(at.known_at, last_judged_at=_last_judged_at(service, at))
+    """Between looks, before each delivery: whether the service judges and delivers, snoozes that end, calls that are due.
+
+    Once a day it also writes the word that it is alive.
+    """
+    seen = Situation(
+        at.known_at,
+        last_judged_at=_last_judged_at(service, at),
+        undelivered=undelivered(service, at),
+    )
     judgements = [
         Judgement(result, rule.options)
         for rule in service.ruleset.rules
-        if isinstance(rule, SilentPipeline)
+        if isinstance(rule, SilentPipeline | Undelivered)
         for result in rule.evaluate(seen)
     ]
     tell = teller(service, at, run_id, None)
@@ -611,44 +617,14 @@ def watch(service: Service, at: Moment, *, run_id: str) -> tuple[Decision, ...]:
             written_at=tell.written_at,
             desk=desk,
         )
-    return made + service.ledger.attend(at.book, now=at.known_at, compose=tell.entries, desk=desk)
+    made += service.ledger.attend(at.book, now=at.known_at, compose=tell.entries, desk=desk)
+    beat(service, at)
+    return made
 
 
 def _last_judged_at(service: Service, at: Moment) -> datetime | None:
     judged = last_judged(service, at)
     return None if judged is None else judged.known_at
-
-
-# --- 5: delivery -----------------------------------------------------------------
-
-
-def deliver(service: Service, at: Moment, *, patience_seconds: float = 0.0) -> OutboxReport:
-    """Step 5: empty the outbox of the book, waiting at most `patience_seconds` for what may not go yet.
-
-    Without a Slack token nothing is sent: every message stays in the outbox.
-    """
-    sent = 0
-    deadline = service.clock() + timedelta(seconds=patience_seconds)
-    while service.sender is not None:
-        delivered = deliver_due(
-            service.ledger,
-            service.sender,
-            now=service.clock,
-            render=_rendered,
-            book=at.book,
-            reconcile_after=timedelta(seconds=service.settings.slack_reconcile_seconds),
-        )
-        sent += delivered.sent
-        if delivered.next_due_at is None or delivered.next_due_at > deadline:
-            break
-        service.pause(max(0.05, (delivered.next_due_at - service.clock()).total_seconds()))
-    left = service.ledger.summary(at.book, service.clock())
-    return OutboxReport(sent, left, has_channel=service.sender is not None)
-
-
-def _rendered(message: Mapping[str, Any]) -> Rendered:
-    content = render_slack(Message.from_dict(message))
-    return Rendered(content.text, content.blocks)
 
 
 # --- 6: the outlook --------------------------------------------------------------

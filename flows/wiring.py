@@ -3,21 +3,19 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-from alerts.delivery import Sender
-from alerts.errors import RefusedError, RuleFileError, TokenRefusedError
+from alerts.errors import RuleFileError
 from alerts.ruleset import Ruleset, load_ruleset
-from alerts.slack import DEFAULT_BASE_URL, SlackSender
+from alerts.slack_socket import Hear, SlackAnswers, SlackSocket
 from flows.catalog import REFERENCE, Catalog, load_catalog
-from flows.errors import LodestoneError, SettingsError
+from flows.errors import SettingsError
 from flows.policy import RARE_EARTHS, read_policy_decisions
+from flows.postroom import now, on_slack, open_upgraded, sender
 from flows.service import Service
 from flows.settings import Settings
 from flows.sources import Declared, HttpCache, Reach, load_declared, open_sources
 from flows.sources.source import Source
-from flows.storage.database import open_database
 from flows.storage.forecasts import ForecastStore
 from flows.storage.ledger import SqlLedger
 from flows.storage.observations import ObservationStore
@@ -58,14 +56,7 @@ def build(settings: Settings) -> Service:
         return open_sources(reach, live=live)
 
     speaker = sender(settings)
-    if settings.database_url == "":
-        _make_folder(settings.home)
-    database = open_database(settings.resolved_database_url)
-    try:
-        database.upgrade()
-    except BaseException:
-        database.close()
-        raise
+    database = open_upgraded(settings)
     return Service(
         settings=settings,
         catalog=catalog,
@@ -173,35 +164,25 @@ def _policy_kinds(catalog: Catalog) -> set[str]:
     return {one.kind for one in (*catalog.policy_decisions, *shipped) if one.kind}
 
 
-def sender(settings: Settings) -> Sender | None:
-    """The Slack sender, or None without a token: messages then wait in the outbox."""
-    token = settings.slack_token.get_secret_value()
-    if not token:
-        return None
-    try:
-        return SlackSender(token, base_url=settings.slack_base_url or DEFAULT_BASE_URL)
-    except TokenRefusedError as error:
-        message = f"LODESTONE_SLACK_TOKEN: {error}"
-        raise SettingsError(message) from None
-    except RefusedError as error:
-        message = f"LODESTONE_SLACK_BASE_URL: {error}"
-        raise SettingsError(message) from None
+def answers(settings: Settings) -> SlackAnswers:
+    """What answers whoever pressed a button; raises SettingsError for a token or address that can't be one."""
+    return on_slack(
+        settings,
+        "LODESTONE_SLACK_TOKEN",
+        lambda url: SlackAnswers(settings.slack_token.get_secret_value(), url),
+    )
 
 
-def now() -> datetime:
-    """The clock of the service: aware UTC."""
-    return datetime.now(UTC)
+def slack_socket(settings: Settings, hear: Hear) -> SlackSocket:
+    """A connection of Socket Mode, not made yet; raises SettingsError for a token or address that can't be one."""
+    return on_slack(
+        settings,
+        "LODESTONE_SLACK_APP_TOKEN",
+        lambda url: SlackSocket(settings.slack_app_token.get_secret_value(), hear, url),
+    )
 
 
 def _require_folder(name: str, folder: Path | None) -> None:
     if folder is not None and not folder.is_dir():
         message = f"LODESTONE_{name.upper()} ({name} in lodestone.toml): {folder}: there is no such folder"
         raise SettingsError(message)
-
-
-def _make_folder(home: Path) -> None:
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"{home}: the home folder can't be made: {error.strerror}; set LODESTONE_HOME to a folder you may write to"
-        raise LodestoneError(message) from None

@@ -334,6 +334,17 @@ class SourceVisit:
 
 
 @dataclass(frozen=True, slots=True)
+class UnsentMessage:
+    """A message that its channel doesn't have, though no mute window keeps it."""
+
+    state: str  # "dead": given up; "unknown": it may have arrived; "waiting"
+    since: datetime  # when that began; of one that waits: when it was due
+    written_at: datetime
+    reason: str  # what went wrong and what mends it; empty: nobody has tried yet
+    is_tried: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """Everything the rules may look at, as known at one moment."""
 
@@ -347,6 +358,8 @@ class Situation:
     policy_acts: tuple[PolicyAct, ...] = ()  # known at the moment, oldest first
     visits: Mapping[str, SourceVisit] = field(default_factory=dict)  # by source
     last_judged_at: datetime | None = None  # when the rules of this book were judged before
+    # By rule that can tell of it and channel: what did not arrive there, oldest first; empty: nothing.
+    undelivered: Mapping[tuple[str, str], tuple[UnsentMessage, ...]] = field(default_factory=dict)
     # What rests on what: series of each market (its exports too), publisher of each series.
     market_series: Mapping[str, frozenset[str]] = field(default_factory=dict)
     series_source: Mapping[str, str] = field(default_factory=dict)

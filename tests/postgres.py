@@ -77,7 +77,10 @@ class Server:
     def __init__(self, url: URL, *, is_own: bool) -> None:
         self.url = url.set(drivername="postgresql+psycopg")
         self.is_own = is_own
-        self._engine = create_engine(self.url, isolation_level="AUTOCOMMIT", pool_size=1)
+        # Asked before each use whether it is still there: a test may make the server crash.
+        self._engine = create_engine(
+            self.url, isolation_level="AUTOCOMMIT", pool_size=1, pool_pre_ping=True
+        )
         self._template = ""
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from alerts.rules.operators import (
     BadData,
     SilentPipeline,
     StaleSource,
+    Undelivered,
     evaluation_error_reading,
 )
 from alerts.rules.policy import PolicyEvent
@@ -52,6 +53,7 @@ __all__ = [
     "SilentPipeline",
     "StaleSource",
     "StockCover",
+    "Undelivered",
     "Verdict",
     "VolumeDrop",
     "evaluation_error_reading",

@@ -1,5 +1,7 @@
 """Rules for operators: whether the service itself can be believed."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import ClassVar
@@ -18,7 +20,7 @@ from alerts.rules.reading import (
 )
 from alerts.rules.words import fitted, unjudged
 from alerts.wording import day, days, percent, period, readable, shortened
-from forecasting.results import Situation, SourceState, SourceVisit
+from forecasting.results import Situation, SourceState, SourceVisit, UnsentMessage
 
 EVALUATION_ERROR = "evaluation_error"
 """Type of the readings that say whether a rule could be judged at all; no file declares it."""
@@ -306,6 +308,142 @@ class SilentPipeline:
             holds=self.severity if is_silent else None,
             labels=labels_of(self),
         )
+
+
+_UNDELIVERED_ADVICE = (
+    "Mend what the reason says; then lodestone alerts redrive sends what was given up. What waits, or may have "
+    "arrived, needs no command. Until then readers of this channel miss these messages: tell them another way."
+)
+_REASONS_SHOWN = 3
+_SUBJECT_LIMIT = 80  # what the ledger keeps of a subject
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """Messages that a channel doesn't have: given up, or waiting or unclear for `minutes` though no mute keeps them.
+
+    It speaks of the channels that the situation names for it: not of the one that its own notice goes to.
+    """
+
+    type: ClassVar[str] = "undelivered"
+
+    name: str
+    minutes: int = 30
+    severity: Severity = Severity.WARNING
+    options: RuleOptions = FOR_OPERATORS
+
+    @property
+    def version(self) -> str:
+        return short_hash(self.type, self.minutes, self.severity.name)
+
+    def evaluate(self, situation: Situation) -> tuple[Reading | NotEvaluated, ...]:
+        """One reading a channel."""
+        return tuple(
+            self._read(channel, unsent, situation.known_at)
+            for (rule, channel), unsent in situation.undelivered.items()
+            if rule == self.name
+        )
+
+    def fingerprint(self, subject: str) -> str:
+        return short_hash(self.name, subject, "now", "above", "messages not delivered")
+
+    def _read(self, channel: str, unsent: Sequence[UnsentMessage], known_at: datetime) -> Reading:
+        stuck = self._stuck(unsent, known_at)
+        # What was in trouble and goes again has not arrived yet: an end would be told too early.
+        is_clear = all(one.state == "waiting" and not one.is_tried for one in unsent)
+        subject = shortened(channel, _SUBJECT_LIMIT)
+        limit = f"a message given up, or {_minutes(self.minutes)} without knowing that it arrived"
+        reasons = _commonest([one.reason for one in stuck if one.reason])
+        facts = _facts_of(stuck, reasons)
+        finding = _finding(stuck)
+        standing = f"{channel}: {finding}; the limit is {limit}."
+        if not stuck:
+            finding = "no message is stuck" if is_clear else "messages are being tried again"
+            standing = f"{channel}: {finding}."
+        return Reading(
+            rule=self.name,
+            rule_version=self.version,
+            type=self.type,
+            route=self.options.route,
+            subject=subject,
+            subject_title=channel,
+            fingerprint=self.fingerprint(subject),
+            input_id=short_hash(finding, *((fact.label, fact.value) for fact in facts), *reasons),
+            value=float(len(stuck)),
+            unit="messages",
+            limit=1.0,
+            severity=self.severity if stuck else None,
+            is_clear=is_clear,
+            headline=fitted(channel, finding),
+            facts=(*facts, Fact("Limit", limit)),
+            drivers=reasons[1:],
+            runbook=self.options.runbook,
+            advice=self.options.advice or _UNDELIVERED_ADVICE,
+            owner=self.options.owner,
+            measured=_stuck_messages(len(stuck)),
+            standing=standing,
+            exits=((self.severity, "every message of this channel has arrived"),),
+            holds=self.severity if stuck else None,
+            labels=labels_of(self),
+        )
+
+    def _stuck(self, unsent: Sequence[UnsentMessage], known_at: datetime) -> list[UnsentMessage]:
+        """Those that somebody has to hear of, oldest first."""
+        limit = timedelta(minutes=self.minutes)
+        late = [one for one in unsent if one.state == "waiting" and known_at - one.since >= limit]
+        if not any(one.is_tried for one in late):
+            late = []  # the service stood still: it sends them now, and the channel is not to blame
+        unclear = [
+            one for one in unsent if one.state == "unknown" and known_at - one.since >= limit
+        ]
+        dead = [one for one in unsent if one.state == "dead"]
+        return sorted([*dead, *unclear, *late], key=lambda one: one.since)
+
+
+def _finding(stuck: Sequence[UnsentMessage]) -> str:
+    """How many, what became of them, since when; for none of them nothing."""
+    if not stuck:
+        return ""
+    messages = "1 message" if len(stuck) == 1 else f"{len(stuck):,} messages"
+    states = {one.state for one in stuck}
+    since = _instant(stuck[0].since)
+    if states == {"dead"}:
+        return f"{messages} can't be delivered, since {since}"
+    if states == {"unknown"}:
+        return f"not known whether {messages} arrived, since {since}"
+    return f"{messages} not delivered, since {since}"
+
+
+def _stuck_messages(count: int) -> str:
+    if count == 1:
+        return "1 stuck message"
+    return f"{count:,} stuck messages" if count else "no stuck message"
+
+
+def _facts_of(stuck: Sequence[UnsentMessage], reasons: Sequence[str]) -> tuple[Fact, ...]:
+    counts = Counter(one.state for one in stuck)
+    words = {"dead": "Given up", "unknown": "Perhaps arrived", "waiting": "Waiting"}
+    facts = [Fact(words[state], f"{counts[state]:,}") for state in words if counts[state]]
+    if stuck:
+        facts.append(Fact("Oldest", f"of {_instant(min(one.written_at for one in stuck))}"))
+    if reasons:
+        facts.append(Fact("Reason", reasons[0]))
+    return tuple(facts)
+
+
+def _commonest(reasons: Sequence[str]) -> tuple[str, ...]:
+    """The different reasons on one line each, the commonest first; equal on every machine."""
+    counts = Counter(first_line(reason) for reason in reasons)
+    return tuple(sorted(counts, key=lambda reason: (-counts[reason], reason))[:_REASONS_SHOWN])
+
+
+def _instant(when: datetime) -> str:
+    at = when.astimezone(UTC)
+    return f"{day(at)}, {at:%H:%M} UTC"
+
+
+def _minutes(count: int) -> str:
+    return "1 minute" if count == 1 else f"{count} minutes"
 
 
 _ERRORS_RULE = "evaluation-errors"

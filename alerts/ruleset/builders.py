@@ -21,6 +21,7 @@ from alerts.rules import (
     SilentPipeline,
     StaleSource,
     StockCover,
+    Undelivered,
     VolumeDrop,
 )
 from alerts.rules.models import CRPS_LIMIT, HELD_LIMIT
@@ -301,6 +302,24 @@ def _silent_pipeline(name: str, table: Table, options: RuleOptions, known: Known
     )
 
 
+def _undelivered(name: str, table: Table, options: RuleOptions, known: Known) -> Rule:
+    for key, value in (
+        ("for_evaluations", options.for_evaluations),
+        ("out_of", options.window),
+        ("clear_evaluations", options.clear_evaluations),
+    ):
+        if value > 1:
+            # A refused message stays as it is, and the same finding counts once: it would never open.
+            problem = "isn't used here: what stays the same counts once; use `minutes`"
+            raise table.error(at=key, problem=problem)
+    return Undelivered(
+        name=name,
+        minutes=table.count("minutes", 30, low=5, high=10_080),
+        severity=table.severity("severity", Severity.WARNING),
+        options=options,
+    )
+
+
 def _model_degraded(name: str, table: Table, options: RuleOptions, known: Known) -> Rule:
     severity = table.severity("severity", Severity.WARNING)
     crps, held = CRPS_LIMIT, HELD_LIMIT
@@ -337,6 +356,7 @@ _BUILDERS: Mapping[str, _Builder] = {
     BadData.type: _bad_data,
     ModelDegraded.type: _model_degraded,
     SilentPipeline.type: _silent_pipeline,
+    Undelivered.type: _undelivered,
 }
 TYPES = tuple(sorted(_BUILDERS))
 """Every rule type that a file can state."""

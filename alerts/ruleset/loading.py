@@ -168,11 +168,12 @@ def _label_values(files: _Files, known: Known) -> dict[str, frozenset[str]]:
     if known.sources is not None and known.publishers is not None:
         values["source"] = {*known.sources, *known.publishers}
     if values["source"]:
-        # A reading is about a series, a market, a source, a rule that failed, the service, or a decision.
+        # A reading is about a series, a market, a source, a rule that failed, the service, a decision, or a channel.
         values["subject"] = set().union(
             *(values[label] for label in ("series", "market", "source", "rule")),
             {"pipeline", f"{DECISIONS}*"},
-        )
+            (table.text("channel", "") for _, table in files.tables("routes")),
+        ) - {""}
     for _, table in files.tables("rules"):
         for label, value in read_labels(table):
             values.setdefault(label, set()).add(value)

@@ -26,6 +26,7 @@ from forecasting.results import Situation
 NOT_REPLAYED: Mapping[str, str] = {
     "bad_data": "what a publisher's visit brought is known for real visits only",
     "silent_pipeline": "a replay judges every day: it is never silent",
+    "undelivered": "a replay posts nothing",
     "model_degraded": "it judges weekly backtests, which are not made for past days",
 }
 """Kinds of rules that a replay leaves out, and why."""

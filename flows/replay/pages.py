@@ -93,7 +93,7 @@ def _text(post: Post) -> bytes:
 
 
 def _blocks(post: Post) -> bytes:
-    content = render_slack(post.message)
+    content = render_slack(post.message, buttons=False)  # nobody answers them there
     payload = {"text": content.text, "blocks": content.blocks}
     return f"{json.dumps(payload, indent=2, ensure_ascii=False)}\n".encode()
 

@@ -87,6 +87,11 @@ class Judging:
             desk, silences, now, self._standing.values(), is_readable=self._is_readable
         )
 
+    @property
+    def connection(self) -> Connection:
+        """The transaction that all of it is written in."""
+        return self._connection
+
     # --- deciding ---------------------------------------------------------------
 
     def judge(self, judgements: Sequence[Judgement]) -> tuple[Decision, ...]:

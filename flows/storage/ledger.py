@@ -4,7 +4,7 @@ import gc
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,6 +25,8 @@ from sqlalchemy import (
 from alerts.grouping import Desk
 from alerts.incident import Decision, Incident, Reason, State
 from alerts.ledger import (
+    AT_ANY_PACE,
+    EDITS,
     EVERYTHING,
     LOOKS,
     UPLOADS,
@@ -39,16 +41,21 @@ from alerts.ledger import (
 from alerts.rules import NotEvaluated, Reading, RuleOptions, Severity
 from alerts.silences import Silence
 from flows.storage.database import Database
+from flows.storage.interactions import Settling
 from flows.storage.judging import AT_ONCE, Judging, read_incident, read_silences
 from flows.storage.outbox import (
     as_json,
     is_muted,
+    keep_pace,
     members_waiting,
     of_book,
+    paced_scopes,
+    paces,
     part_company,
     paused_scopes,
     read_entry,
     revived,
+    sent_with,
     settle,
     summed_up,
     take_over,
@@ -204,11 +211,21 @@ class SqlLedger:
         compose: Compose,
         written_at: datetime | None = None,
         desk: Desk = ALONE,
+        press: Settling | None = None,
     ) -> Decision:
-        """What somebody asks of an incident (acknowledge, snooze), noted with who and why."""
-        return self._on(
-            key, now, compose, written_at, desk, lambda j, one: j.act(one, change, note)
-        )
+        """What somebody asks of an incident (acknowledge, snooze), noted with who and why.
+
+        The `press` of a button that asks for it is marked as done with it, or neither happens: raises
+        AlreadySettledError when it has been applied before.
+        """
+
+        def asked(judging: Judging, one: Incident) -> Decision:
+            decision = judging.act(one, change, note)
+            if press is not None:
+                press.settle(judging.connection, decision, written_at or now)
+            return decision
+
+        return self._on(key, now, compose, written_at, desk, asked)
 
     def _on(
         self,
@@ -488,7 +505,7 @@ class SqlLedger:
         lost = and_(
             outbox.c.state == OutboxState.SENDING.value,
             outbox.c.lease_until < now,
-            *of_book(book),
+            *sent_with(book),
         )
         why = "the sender ended before it knew the answer"
         with self._database.writing("ledger") as connection:
@@ -512,8 +529,17 @@ class SqlLedger:
             )
             return edits.rowcount + others.rowcount
 
-    def claim(self, book: str | None, now: datetime, lease: timedelta) -> OutboxEntry | None:
-        """Lease the next entry that may be sent, or None. Text goes before charts, then oldest first."""
+    def claim(
+        self,
+        book: str | None,
+        now: datetime,
+        lease: timedelta,
+        pace: timedelta = AT_ANY_PACE,
+    ) -> OutboxEntry | None:
+        """Lease the next entry that may be sent, or None. Text goes before charts, then oldest first.
+
+        No other post may go to its channel within `pace`, by whichever worker.
+        """
         mine = outbox.alias("mine")
         root = outbox.alias("root")
         earlier = outbox.alias("earlier")
@@ -545,30 +571,35 @@ class SqlLedger:
         )
         with self._database.writing("ledger") as connection:
             paused = paused_scopes(connection, now)
-            if EVERYTHING in paused:
+            paced = paced_scopes(connection, now)
+            if EVERYTHING in paused | paced:
                 return None
+            is_edit = mine.c.kind == EntryKind.EDIT.value
             query = (
-                select(mine.c.id)
+                select(mine.c.id, mine.c.kind, mine.c.channel)
                 .where(
                     mine.c.state == OutboxState.PENDING.value,
                     mine.c.not_before <= now,
                     mine.c.channel.not_in(paused),
+                    or_(is_edit, mine.c.channel.not_in(paced)),
                     leader_stands,
                     or_(stands_alone, and_(root_stands, or_(is_chart, ~is_behind))),
                 )
                 .order_by(case((is_chart, 1), else_=0), mine.c.id)
                 .limit(1)
             )
-            if book is not None:
-                query = query.where(mine.c.book == book)
+            query = query.where(*sent_with(book, mine))
+            if EDITS in paced:
+                query = query.where(~is_edit)
             if UPLOADS in paused:
                 query = query.where(~is_chart)
-            key = connection.execute(query).scalar()
-            if key is None:
+            found = connection.execute(query).first()
+            if found is None:
                 return None
+            keep_pace(connection, EntryKind(found.kind), found.channel, now, pace)
             connection.execute(
                 update(outbox)
-                .where(outbox.c.id == key)
+                .where(outbox.c.id == found.id)
                 .values(
                     state=OutboxState.SENDING.value,
                     attempts=outbox.c.attempts + 1,
@@ -576,11 +607,25 @@ class SqlLedger:
                     started_at=func.coalesce(outbox.c.started_at, literal(now, UtcDateTime())),
                 )
             )
-            return read_entry(connection, key)
+            return read_entry(connection, found.id)
 
-    def mark_sent(self, entry: OutboxEntry, receipt: Receipt, *, now: datetime) -> None:
-        """It stands in the channel. Proof is believed from anyone, also when the lease was lost."""
+    def mark_sent(
+        self,
+        entry: OutboxEntry,
+        receipt: Receipt,
+        *,
+        now: datetime,
+        pace: timedelta = AT_ANY_PACE,
+        sweep_at: datetime | None = None,
+    ) -> None:
+        """It stands in the channel. Proof is believed from anyone, also when the lease was lost.
+
+        One that was sent again after an unclear answer is looked for once more at `sweep_at`: the first
+        request may have landed after all.
+        """
         with self._database.writing("ledger") as connection:
+            # From the answer on, or a request that was under way for long would be followed too closely.
+            keep_pace(connection, entry.kind, entry.channel, now, pace)
             connection.execute(
                 update(outbox)
                 .where(outbox.c.id == entry.id, outbox.c.state != OutboxState.SENT.value)
@@ -591,6 +636,11 @@ class SqlLedger:
                     sent_at=now,
                     lease_until=None,
                     error="",
+                    looks=0,
+                    sweep_at=case(
+                        (outbox.c.sweep_at.is_not(None), literal(sweep_at, UtcDateTime())),
+                        else_=None,
+                    ),
                 )
             )
 
@@ -660,6 +710,8 @@ class SqlLedger:
                 looks=0,
                 is_repeat_possible=entry.is_repeat_possible or is_repeat_possible,
                 error=storable(error),
+                # It may have been sent before: a copy can land after the next one.
+                **({"sweep_at": not_before} if entry.state is OutboxState.UNKNOWN else {}),
             )
             if changed and entry.kind is EntryKind.ROOT:
                 take_over(connection, entry)
@@ -676,6 +728,33 @@ class SqlLedger:
             error=storable(error) or entry.error,
         )
 
+    def sweepable(self, book: str | None, now: datetime) -> tuple[OutboxEntry, ...]:
+        """Entries that stand in a channel, and may stand there twice: to be looked at now, oldest first."""
+        with self._database.reading() as connection:
+            paused = paused_scopes(connection, now)
+            if paused & {EVERYTHING, LOOKS}:
+                return ()
+            query = (
+                select(outbox.c.id)
+                .where(
+                    outbox.c.state == OutboxState.SENT.value,
+                    outbox.c.sweep_at <= now,
+                    *sent_with(book),
+                )
+                .order_by(outbox.c.id)
+            )
+            keys = connection.scalars(query).all()
+            return tuple(read_entry(connection, key, with_image=False) for key in keys)
+
+    def swept(self, entry: OutboxEntry, *, next_at: datetime | None) -> None:
+        """There is one of it now; look again at `next_at`, or never."""
+        with self._database.writing("ledger") as connection:
+            connection.execute(
+                update(outbox)
+                .where(outbox.c.id == entry.id)
+                .values(sweep_at=next_at, looks=outbox.c.looks + 1)
+            )
+
     def reconcilable(self, book: str | None, now: datetime) -> tuple[OutboxEntry, ...]:
         """Entries to be looked for in the channel now, oldest first."""
         with self._database.reading() as connection:
@@ -688,7 +767,7 @@ class SqlLedger:
                     outbox.c.state == OutboxState.UNKNOWN.value,
                     outbox.c.not_before <= now,
                     outbox.c.channel.not_in(paused),
-                    *of_book(book),
+                    *sent_with(book),
                 )
                 .order_by(outbox.c.id)
             )
@@ -726,6 +805,14 @@ class SqlLedger:
             )
             return again.rowcount
 
+    def give_up(self, book: str, why: str, now: datetime) -> None:
+        """Send nothing more of a book, and try nothing of it again; what has a reason keeps it."""
+        waits = (outbox.c.book == book, outbox.c.state.not_in(_DONE))
+        reason = case((outbox.c.error == "", why), else_=outbox.c.error)
+        values = {"state": OutboxState.SKIPPED.value, "not_before": now, "error": reason}
+        with self._database.writing("ledger") as connection:
+            connection.execute(update(outbox).where(*waits).values(**values))
+
     def summary(self, book: str | None, now: datetime) -> OutboxSummary:
         """What has not arrived yet, and when something can be done about it."""
         found = outbox.c
@@ -743,7 +830,7 @@ class SqlLedger:
                 found.created_at,
                 found.error,
             )
-            .where(found.state.not_in(_DONE), *of_book(book))
+            .where(found.state.not_in(_DONE), *sent_with(book))
             .order_by(found.id)
         )
         with self._database.reading() as connection:
@@ -772,7 +859,22 @@ class SqlLedger:
                     select(outbox_pause).where(outbox_pause.c.until > now)
                 )
             }
-        return summed_up(rows, standing, pauses, now)
+            waits = paces(connection, now)
+            # For those that were looked at once already, nobody waits.
+            standing_twice = (
+                found.state == OutboxState.SENT.value,
+                found.sweep_at.is_not(None),
+                *sent_with(book),
+            )
+            sweeps = select(func.min(found.sweep_at)).where(*standing_twice)
+            first = connection.scalar(sweeps.where(found.looks == 0))
+            soonest = connection.scalar(sweeps)
+        return replace(
+            summed_up(rows, standing, pauses, waits, now),
+            first_sweep_at=first,
+            sweep_due_at=soonest,
+            is_paused=EVERYTHING in pauses,
+        )
 
     # --- helpers ----------------------------------------------------------------
 

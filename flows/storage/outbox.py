@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -19,11 +19,15 @@ from sqlalchemy import (
     update,
 )
 
+from alerts.drill import is_drill
 from alerts.incident import Incident
 from alerts.ledger import (
+    AT_ANY_PACE,
+    EDITS,
     EVERYTHING,
     LOOKS,
     UPLOADS,
+    WORKSPACE_SHARE,
     EntryKind,
     NewEntry,
     OutboxEntry,
@@ -32,9 +36,10 @@ from alerts.ledger import (
     Receipt,
     told_at_once,
 )
+from alerts.messages import PAST, is_replay
 from alerts.rules import Reading, Severity
 from alerts.telling import told_by_root
-from flows.storage.tables import incident, outbox, outbox_pause, storable
+from flows.storage.tables import incident, outbox, outbox_pace, outbox_pause, storable
 
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
 
@@ -44,6 +49,7 @@ AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 _OVERTAKEN = "a newer word on the same alert did not have to wait as long"
 _MOVABLE = (OutboxState.PENDING.value, OutboxState.DEAD.value)
 _NOT_STANDING = (*_MOVABLE, OutboxState.SENDING.value, OutboxState.UNKNOWN.value)
+LONGEST_PACE = timedelta(minutes=2)  # twice the longest that can be set
 _PART = 500  # names in one query: databases limit how many values a statement may have
 
 
@@ -431,6 +437,7 @@ def read_entry(connection: Connection, key: int, *, with_image: bool = True) -> 
         thread=_receipt(row.leader_channel, row.leader_ts),
         root_key=row.root_key or "",
         channel_id=row.known_channel,
+        sent_at=row.sent_at,
     )
 
 
@@ -443,6 +450,49 @@ def of_book(book: str | None) -> tuple[ColumnElement[bool], ...]:
     return () if book is None else (outbox.c.book == book,)
 
 
+def sent_with(book: str | None, row: Any = outbox) -> tuple[ColumnElement[bool], ...]:
+    """The condition for what a delivery of a book sends (aliases too).
+
+    A look into the past and a drill under way are sent by themselves. What is true now goes together:
+    alerts, the heartbeat, drills that somebody left to the delivery.
+    """
+    if book is None:
+        return ()
+    if is_replay(book) or is_drill(book):
+        return (row.c.book == book,)
+    return (row.c.book.not_like(f"{PAST}%"),)
+
+
+def paced_scopes(connection: Connection, now: datetime) -> set[str]:
+    """Channels, and the scopes EDITS and EVERYTHING, to which the next request has to wait."""
+    return set(paces(connection, now))
+
+
+def paces(connection: Connection, now: datetime) -> dict[str, datetime]:
+    """From when on the next request may go to each scope that has to wait."""
+    # Further away is none of ours: the clock was set back, and the channel must not stay quiet for it.
+    waits = (outbox_pace.c.free_at > now, outbox_pace.c.free_at <= now + LONGEST_PACE)
+    rows = connection.execute(select(outbox_pace.c.scope, outbox_pace.c.free_at).where(*waits))
+    return {row.scope: row.free_at for row in rows}
+
+
+def keep_pace(
+    connection: Connection, kind: EntryKind, channel: str, now: datetime, pace: timedelta
+) -> None:
+    """Let the next request wait: to the channel for `pace`, to the workspace for a share of it."""
+    if pace == AT_ANY_PACE:
+        return
+    scope = EDITS if kind is EntryKind.EDIT else channel
+    for name, span in ((scope, pace), (EVERYTHING, pace / WORKSPACE_SHARE)):
+        mine = outbox_pace.c.scope == name
+        there = connection.execute(select(outbox_pace.c.free_at).where(mine)).scalar()
+        free_at = now + span
+        if there is None:
+            connection.execute(insert(outbox_pace).values(scope=name, free_at=free_at))
+        elif not free_at <= there <= now + LONGEST_PACE:
+            connection.execute(update(outbox_pace).where(mine).values(free_at=free_at))
+
+
 def paused_scopes(connection: Connection, now: datetime) -> set[str]:
     """What has to stay quiet at that moment."""
     query = select(outbox_pause.c.scope).where(outbox_pause.c.until > now)
@@ -453,11 +503,12 @@ def summed_up(
     rows: Iterable[Row[Any]],
     standing: Collection[str],
     pauses: Mapping[str, Row[Any]],
+    paces: Mapping[str, datetime],
     now: datetime,
 ) -> OutboxSummary:
     """Unsettled rows (oldest first) as counts, ages, next due instant and sentences for an operator.
 
-    `standing` holds the incidents whose root message is in the channel, `pauses` those that last.
+    `standing` holds the incidents whose root message is in the channel, `pauses` and `paces` those that last.
     """
     counts = dict.fromkeys(OutboxState, 0)
     dead_charts = 0
@@ -487,7 +538,9 @@ def summed_up(
             row.incident_id in standing and (is_chart or row.incident_id not in behind)
         ):
             scopes = (EVERYTHING, UPLOADS) if is_chart else (EVERYTHING,)
-            dues.append(_after(row, pauses, now, *scopes))
+            is_edit = row.kind == EntryKind.EDIT.value
+            turns = (paces.get(EDITS if is_edit else row.channel, now), paces.get(EVERYTHING, now))
+            dues.append(max(_after(row, pauses, now, *scopes), *turns))
         is_muted_now = state is OutboxState.PENDING and row.attempts == 0 and row.not_before > now
         # As `claim` sees it: what a window keeps keeps nothing else waiting.
         if not is_chart and row.kind != EntryKind.NOTICE.value and not is_muted_now:

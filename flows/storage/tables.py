@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0004"
+HEAD = "0005"
 """Newest revision. Kept here so that a database already there is opened without loading Alembic."""
 
 
@@ -322,7 +322,7 @@ outbox = Table(
     ),  # claims since written or re-driven; fences a lost lease
     Column(
         "looks", Integer, nullable=False
-    ),  # conclusive looks that did not find it, since UNKNOWN
+    ),  # conclusive looks that did not find it, since UNKNOWN; looks for a second copy, since SENT
     Column("is_repeat_possible", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("not_before", UtcDateTime, nullable=False),
@@ -333,6 +333,8 @@ outbox = Table(
     Column("receipt_channel", String(120), nullable=True),
     Column("receipt_ts", String(40), nullable=True),
     Column("error", Text, nullable=False),
+    # When to look for a second copy of it in the channel; none: it can't have one.
+    Column("sweep_at", UtcDateTime, nullable=True),
     Index(None, "state", "not_before"),
 )
 
@@ -343,4 +345,31 @@ outbox_pause = Table(
     Column("scope", String(120), primary_key=True),
     Column("until", UtcDateTime, nullable=False),
     Column("reason", Text, nullable=False),
+)
+
+# From when on the next request may go to a channel: workers share one pace.
+outbox_pace = Table(
+    "outbox_pace",
+    metadata,
+    Column("scope", String(120), primary_key=True),
+    Column("free_at", UtcDateTime, nullable=False),
+)
+
+# What people asked for with a button: kept before Slack is told that it was heard, applied once.
+interaction = Table(
+    "interaction",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    # One press of one button by one person, however often Slack sends it.
+    Column("press", String(200), nullable=False, unique=True),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("user_id", String(40), nullable=False),
+    Column("user_name", String(120), nullable=False),
+    Column("action", String(40), nullable=False),
+    Column("incident_id", String(80), nullable=False),  # as the button says it: perhaps nobody's
+    Column("channel", String(120), nullable=False),
+    Column("message_ts", String(40), nullable=False),
+    Column("done_at", UtcDateTime, nullable=True),  # none: it still has to be applied
+    Column("outcome", Text, nullable=False),  # what became of it, as the person was told
+    Index(None, "done_at"),
 )

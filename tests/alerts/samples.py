@@ -1,9 +1,22 @@
 """Messages as the service would write them, one of each kind: for golden files and renderers."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
+from alerts import telling
+from alerts.drill import drill_message
+from alerts.heartbeat import Vitals, heartbeat_message
+from alerts.incident import DataState, Incident, Reason, State
+from alerts.ledger import repeat_marked
 from alerts.lifecycle import Decision, decide
-from alerts.messages import Message, root_message, transition_reply
+from alerts.messages import (
+    Message,
+    call_notice,
+    numbers_message,
+    root_message,
+    transition_reply,
+)
+from alerts.routing import Route
 from alerts.rules import (
     DropLimit,
     Limit,
@@ -108,6 +121,97 @@ def opened(rule, situation: Situation, book: str = "live") -> Message:
     return root_message(decision.incident, decision.reason, known_at=NOW, book=book, links=LINKS)
 
 
+def incident_of(decision: Decision) -> Incident:
+    assert decision.incident is not None
+    return decision.incident
+
+
+def storm(members: int) -> Message:
+    """The digest of so many further alerts at once, each about a series of its own."""
+    headlines = tuple(
+        f"Oxide {number} of the basket, FOB China: up {20 + number} % since Feb 2025, "
+        f"at {50 + number}.0 USD/kg in May 2025"
+        for number in range(1, members + 1)
+    )
+    leader = replace(incident_of(drop_of_2025("2025-05-21", "2025-06-21")), beside=headlines)
+    return root_message(leader, Reason.OPENED, known_at=NOW, book="live", links=LINKS)
+
+
+def along_its_life() -> dict[str, Message]:
+    """One alert at each of its turns, as its message and its replies tell them."""
+    noon = datetime(2025, 6, 22, 12, 5, tzinfo=UTC)
+    worse = drop_of_2025("2025-05-21", "2025-06-21")
+    open_one = incident_of(worse)
+    taken = incident_of(telling.acknowledge(open_one, "Ravi", now=noon))
+    until = noon + timedelta(days=7)
+    asleep = incident_of(telling.snooze(taken, "Ravi", until, now=noon))
+    stale_at = noon + timedelta(days=60)
+    stale = replace(
+        open_one,
+        data_state=DataState.STALE,
+        data_why="the newest figure is of May 2025, older than 75 days",
+        data_since=stale_at,
+    )
+    easing = incident_of(drop_of_2025("2025-05-21", "2025-06-21", "2025-07-21", "2025-08-21"))
+    ended_at = noon + timedelta(days=90)
+    gone = replace(open_one, state=State.WITHDRAWN, changed_at=ended_at)
+    past = replace(open_one, state=State.EXPIRED, changed_at=ended_at, data_state=DataState.STALE)
+    renewed = replace(open_one, renewals=1)
+    again = replace(open_one, episode=3)
+    live = {"known_at": noon, "book": "live", "links": LINKS}
+    later = {"known_at": ended_at, "book": "live", "links": LINKS}
+    called = {**live, "mention": "S0BUYERS1"}
+    return {
+        "drop_taken_root": root_message(taken, Reason.ACKNOWLEDGED, **live),
+        "drop_snoozed_root": root_message(asleep, Reason.SNOOZED, **live),
+        "drop_stale_root": root_message(
+            stale, Reason.KEPT_LAST, known_at=stale_at, book="live", links=LINKS
+        ),
+        "drop_easing_root": root_message(
+            easing, Reason.RECOVERING, known_at=end_of("2025-08-21"), book="live"
+        ),
+        "drop_withdrawn_root": root_message(gone, Reason.WITHDRAWN, **later),
+        "drop_withdrawn_reply": transition_reply(gone, Reason.WITHDRAWN, **later),
+        "drop_expired_root": root_message(past, Reason.EXPIRED, **later),
+        "drop_expired_reply": transition_reply(past, Reason.EXPIRED, **later),
+        "drop_again_reply": transition_reply(again, Reason.REOPENED, **called),
+        "drop_renewed_reply": transition_reply(renewed, Reason.RENEWED, **later),
+        "drop_woken_reply": transition_reply(open_one, Reason.WOKEN, **live),
+        "drop_call_reply": transition_reply(open_one, Reason.UNACKNOWLEDGED, **called),
+        "drop_call_notice": call_notice(open_one, Reason.UNACKNOWLEDGED, **called),
+        "drop_numbers": numbers_message(open_one, known_at=noon, book="live"),
+        "drop_possible_repeat": Message.from_dict(
+            repeat_marked(root_message(open_one, worse.reason, **live).as_dict())
+        ),
+    }
+
+
+def of_the_service() -> dict[str, Message]:
+    """What isn't an alert: a drill, and that the service is alive."""
+    drill = drill_message(
+        Route("buyers", "#magnet-supply"),
+        "#magnet-supply",
+        by="Asha",
+        at=NOW,
+        number=3,
+        count=40,
+        severity=Severity.CRITICAL,
+        incident="6f1c0a52-0000-5000-8000-000000000003",
+    )
+    alive = heartbeat_message(
+        Vitals(
+            at=NOW,
+            judged_at=NOW - timedelta(hours=1),
+            delivered_at=NOW - timedelta(days=3),
+            waiting=2,
+            unknown=0,
+            dead=0,
+            open_incidents=4,
+        )
+    )
+    return {"drill": drill, "heartbeat": alive}
+
+
 def samples() -> dict[str, Message]:
     """Every sample by the name of its golden file."""
     worse = drop_of_2025("2025-05-21", "2025-06-21")
@@ -167,4 +271,7 @@ def samples() -> dict[str, Message]:
             ),
         ),
         "stale_source": opened(STALE, Situation(NOW, sources={"prices": make_source(60)})),
+        "storm": storm(40),
+        **along_its_life(),
+        **of_the_service(),
     }

@@ -1,16 +1,21 @@
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from alerts import telling
+from alerts.interactions import Action
 from alerts.lifecycle import Reason, State
 from alerts.messages import (
     CAPTION_LIMIT,
     Message,
+    call_notice,
     chart_caption,
+    numbers_message,
     root_message,
     transition_reply,
 )
-from alerts.rules import HEADLINE_LIMIT, Severity
+from alerts.rules import HEADLINE_LIMIT, Fact, Severity
 from tests.alerts.samples import drop_of_2025, samples
 from tests.builders import NOW, make_incident, make_reading
 
@@ -47,7 +52,8 @@ def test_every_message_can_be_read_on_a_phone(name):
     message = SAMPLES[name]
 
     assert len(message.headline) <= HEADLINE_LIMIT
-    assert message.why_now
+    # That the service is alive has no reason of its own.
+    assert message.why_now or name == "heartbeat"
     assert message.facts
     for text in (message.headline, message.lead, message.why_now):
         assert "6f1c0a52" not in text
@@ -278,3 +284,98 @@ def test_a_message_survives_being_stored():
 
 def test_a_runbook_is_a_link():
     assert SAMPLES["shortfall"].links[-1] == ("What to do", "https://example.com/shortfall")
+
+
+TAKE, DAY, WEEK, WAKE, NUMBERS = (
+    Action.ACKNOWLEDGE,
+    Action.SNOOZE_DAY,
+    Action.SNOOZE_WEEK,
+    Action.UNSNOOZE,
+    Action.NUMBERS,
+)
+TAKEN = telling.acknowledge(make_incident(), "Ravi", now=NOW).incident
+ASLEEP = telling.snooze(make_incident(), "Ravi", NOW + timedelta(days=1), now=NOW).incident
+
+
+@pytest.mark.parametrize(
+    ("incident", "root_offers", "notice_offers"),
+    [
+        pytest.param(make_incident(), (TAKE, DAY, WEEK, NUMBERS), (TAKE, NUMBERS), id="open"),
+        pytest.param(
+            make_incident(State.RECOVERING),
+            (TAKE, DAY, WEEK, NUMBERS),
+            (TAKE, NUMBERS),
+            id="easing",
+        ),
+        pytest.param(TAKEN, (DAY, WEEK, NUMBERS), (NUMBERS,), id="taken on"),
+        pytest.param(ASLEEP, (TAKE, WAKE, NUMBERS), (TAKE, NUMBERS), id="snoozed"),
+        pytest.param(make_incident(State.RESOLVED), (NUMBERS,), (NUMBERS,), id="resolved"),
+        pytest.param(make_incident(State.EXPIRED), (NUMBERS,), (NUMBERS,), id="expired"),
+        pytest.param(make_incident(State.WITHDRAWN), (NUMBERS,), (NUMBERS,), id="withdrawn"),
+    ],
+)
+def test_what_can_be_asked_follows_how_the_alert_stands(incident, root_offers, notice_offers):
+    how = {"known_at": NOW, "book": "live"}
+
+    assert root(incident).actions == root_offers
+    assert root(incident).incident == incident.id
+    assert transition_reply(incident, Reason.RENEWED, **how).actions == ()
+    assert call_notice(incident, Reason.UNACKNOWLEDGED, **how).actions == notice_offers
+    assert numbers_message(incident, **how).actions == ()
+
+
+def test_a_message_of_an_older_version_has_no_buttons():
+    stored = root(make_incident()).as_dict()
+    del stored["incident"], stored["actions"]
+
+    message = Message.from_dict(stored)
+
+    assert (message.incident, message.actions) == ("", ())
+
+
+def numbers(incident) -> dict[str, str]:
+    message = numbers_message(incident, known_at=NOW, book="live")
+    assert message.kind == "numbers"
+    return {fact.label: fact.value for fact in message.facts}
+
+
+def test_the_numbers_hold_everything_that_was_measured_and_what_ends_it():
+    incident = drop_of_2025("2025-05-21", "2025-06-21").incident
+    found = numbers(incident)
+
+    assert found["Measure"] == "25 % of the 12-month mean"
+    assert found["Before"] == "52 % of the 12-month mean (21 May 2025)"
+    until = "two months running are at 75 % of the 12-month mean or above"
+    assert (found["Critical ends when"], found["Warning ends when"]) == (until, until)
+    assert found.items() >= {(fact.label, fact.value) for fact in incident.reading.facts}
+    message = numbers_message(incident, known_at=NOW, book="live")
+    assert message.why_now == incident.reading.standing
+    assert message.lead.startswith("Open since 21 May 2025. ")
+    assert message.drivers == incident.reading.drivers
+    assert message.evidence == incident.reading.evidence
+    assert "Data through May 2025" in message.context
+    assert message.advice == ""
+
+
+def test_the_numbers_of_a_rule_without_words_are_measure_limit_and_side():
+    found = numbers(make_incident(previous_value=0.7, previous_at=NOW))
+
+    assert found["Measure"] == "52 % of the mean"
+    assert found["Limit"] == "below 60 % of the mean"
+    assert found["Before"] == "70 % of the mean (21 Jun 2025)"
+
+
+def test_the_numbers_say_how_high_it_was_and_how_often_it_opened():
+    found = numbers(make_incident(peak=Severity.CRITICAL, episode=3))
+    assert found["Highest so far"] == "critical"
+    assert found["Times opened"] == "3 since 14 Jun 2025"
+
+    once = numbers(make_incident())
+    assert not {"Highest so far", "Times opened", "Before"} & set(once)
+
+
+def test_numbers_keep_the_rules_own_words_where_both_name_the_same():
+    limit = Fact("Limit", "two months running below 60 %")
+    found = numbers(make_incident(reading=make_reading(facts=(limit,))))
+
+    assert found["Limit"] == "two months running below 60 %"

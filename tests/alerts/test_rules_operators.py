@@ -1,4 +1,4 @@
-"""alerts/rules/operators.py: rows turned away, a pipeline that is silent, rules that fail."""
+"""alerts/rules/operators.py: rows turned away, a pipeline that is silent, messages that are stuck, rules that fail."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -19,9 +19,10 @@ from alerts.rules import (
     Severity,
     SilentPipeline,
     StaleSource,
+    Undelivered,
     evaluation_error_reading,
 )
-from forecasting.results import Situation, SourceVisit
+from forecasting.results import Situation, SourceVisit, UnsentMessage
 from tests.builders import NOW, make_source
 
 WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
@@ -198,6 +199,132 @@ def test_the_input_changes_once_a_day_while_silent():
     assert replace(SILENT, hours=27).version != SILENT.version
     assert replace(SILENT, severity=WARNING).version != SILENT.version
     assert replace(SILENT, name="x").version == SILENT.version
+
+
+# --- undelivered ------------------------------------------------------------------------------------
+
+LOST = Undelivered("lost")
+NO_CHANNEL = "channel_not_found: create it, invite the app, or correct the route"
+
+
+def message(state: str, minutes: float = 0, **changes) -> UnsentMessage:
+    """A message in that state for so many minutes, written an hour before."""
+    since = NOW - timedelta(minutes=minutes)
+    reason = {"dead": NO_CHANNEL, "unknown": "timeout: no answer", "waiting": "ratelimited"}[state]
+    return replace(UnsentMessage(state, since, since - timedelta(hours=1), reason), **changes)
+
+
+def owing(*messages: UnsentMessage, channel: str = "#magnets") -> Situation:
+    return Situation(NOW, undelivered={("lost", channel): messages})
+
+
+UNTRIED = {"is_tried": False, "reason": ""}
+
+
+@pytest.mark.parametrize(
+    ("messages", "severity", "is_clear"),
+    [
+        pytest.param([], None, True, id="all arrived"),
+        pytest.param([message("dead")], WARNING, False, id="given up just now"),
+        pytest.param([message("unknown", 29.9)], None, False, id="unclear, and looked for"),
+        pytest.param([message("unknown", 30)], WARNING, False, id="unclear for too long"),
+        pytest.param([message("waiting", 29.9)], None, False, id="tried again"),
+        pytest.param([message("waiting", 30)], WARNING, False, id="tried in vain for too long"),
+        pytest.param(
+            [message("waiting", 9000, **UNTRIED)], None, True, id="the service stood still"
+        ),
+        pytest.param(
+            [message("waiting", 9000, **UNTRIED), message("waiting", 31)],
+            WARNING,
+            False,
+            id="waiting behind one that is tried in vain",
+        ),
+    ],
+)
+def test_a_channel_is_told_of_when_a_message_is_stuck_and_clear_when_none_is_in_trouble(
+    messages, severity, is_clear
+):
+    reading = read(LOST, owing(*messages))
+    assert (reading.severity, reading.is_clear) == (severity, is_clear)
+    assert reading.holds == severity
+
+
+def test_a_message_sent_again_after_a_repair_is_no_end_until_it_has_arrived():
+    given_up, again = message("dead", 600), message("waiting", 600)
+    assert read(LOST, owing(given_up)).severity is WARNING
+    assert read(LOST, owing(again)).is_clear is False
+    assert read(LOST, owing()).is_clear is True
+
+
+def test_a_channel_that_refuses_messages_is_told_with_how_many_since_when_why_and_the_mend():
+    reading = read(LOST, owing(message("dead", 60), message("dead", 10), message("dead", 5)))
+    assert reading.headline == (
+        "#magnets: 3 messages can't be delivered, since 21 Jun 2025, 22:59 UTC"
+    )
+    assert value_of(reading, "Given up") == "3"
+    assert value_of(reading, "Oldest") == "of 21 Jun 2025, 21:59 UTC"
+    assert value_of(reading, "Reason") == NO_CHANNEL
+    assert "lodestone alerts redrive" in reading.advice
+    assert (reading.route, reading.subject, reading.value) == ("operators", "#magnets", 3)
+    assert reading.measured == "3 stuck messages"
+    assert Reading.from_dict(reading.as_dict()) == reading
+
+
+def test_messages_in_different_trouble_are_counted_apart_and_the_commonest_reason_comes_first():
+    stuck = [message("waiting", 40), message("waiting", 50), message("unknown", 35)]
+    reading = read(LOST, owing(*stuck, message("dead"), message("waiting", 1)))
+    assert reading.headline.startswith(
+        "#magnets: 4 messages not delivered, since 21 Jun 2025, 23:0"
+    )
+    counts = [value_of(reading, label) for label in ("Given up", "Perhaps arrived", "Waiting")]
+    assert counts == ["1", "1", "2"]
+    assert value_of(reading, "Reason") == "ratelimited"
+    assert reading.drivers == (NO_CHANNEL, "timeout: no answer")
+    one = read(LOST, owing(message("unknown", 35))).headline
+    assert one.startswith("#magnets: not known whether 1 message arrived, since")
+
+
+def test_each_channel_is_judged_for_the_rules_that_can_tell_of_it():
+    situation = Situation(
+        NOW,
+        undelivered={
+            ("lost", "#magnets"): (message("dead"),),
+            ("lost", "#oxides"): (),
+            ("other", "#operators"): (message("dead"),),
+        },
+    )
+    readings = LOST.evaluate(situation)
+    assert [one.subject for one in readings] == ["#magnets", "#oxides"]
+    assert len({one.fingerprint for one in readings}) == 2
+    assert LOST.evaluate(Situation(NOW)) == ()
+
+
+def test_the_passing_of_time_is_no_news_of_a_channel_and_another_message_is():
+    stuck = message("dead", 10)
+    first = read(LOST, owing(stuck)).input_id
+    later = replace(owing(stuck), known_at=NOW + timedelta(days=3))
+    assert read(LOST, later).input_id == first
+    assert read(LOST, owing(stuck, message("dead"))).input_id != first
+    assert read(LOST, owing(replace(stuck, reason="is_archived"))).input_id != first
+    tomorrow = replace(owing(), known_at=NOW + timedelta(days=1))
+    assert read(LOST, owing()).input_id == read(LOST, tomorrow).input_id
+
+
+def test_the_version_of_undelivered_is_its_minutes_and_severity():
+    assert replace(LOST, minutes=31).version != LOST.version
+    assert replace(LOST, severity=CRITICAL).version != LOST.version
+    assert replace(LOST, options=RuleOptions(owner="x")).version == LOST.version
+    assert read(replace(LOST, severity=CRITICAL), owing(message("dead"))).severity is CRITICAL
+
+
+@pytest.mark.parametrize("channel", ["#" + "m" * 79, "C0123456789", "#" + "m" * 150], ids=len)
+@pytest.mark.parametrize("reason", ["", "x" * 5000, "a\x1b[31mb\u202e\nc"], ids=len)
+def test_any_channel_and_reason_make_a_notice_that_can_be_read(channel, reason):
+    reading = read(LOST, owing(message("dead", reason=reason), channel=channel))
+    assert len(reading.headline) <= HEADLINE_LIMIT
+    assert "1 message can't be delivered" in reading.headline
+    assert len(reading.subject) <= 80
+    assert all(fact.value.isprintable() and len(fact.value) <= 200 for fact in reading.facts)
 
 
 # --- evaluation errors ------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from alerts.rules import (
     SilentPipeline,
     StaleSource,
     StockCover,
+    Undelivered,
     VolumeDrop,
 )
 from alerts.rules.models import ModelDegraded
@@ -100,9 +101,10 @@ def test_the_default_rules_load_and_have_the_documented_limits():
         "source-is-stale",
         "data-turned-away",
         "pipeline-was-silent",
+        "messages-undelivered",
         "model-degraded",
     ]
-    spike, shortfall, world, stock, drop, policy, stale, bad, silent, degraded = ruleset.rules
+    spike, shortfall, world, stock, drop, policy, stale, bad, silent, lost, degraded = ruleset.rules
     assert isinstance(spike, PriceSpike)
     assert spike.series == ("nd_oxide", "dy_oxide", "tb_oxide")
     assert [(x.severity, x.enter, x.exit) for x in spike.limits] == [
@@ -137,6 +139,10 @@ def test_the_default_rules_load_and_have_the_documented_limits():
     assert [x.enter for x in bad.limits] == [0.1, 0.5]
     assert isinstance(silent, SilentPipeline)
     assert (silent.hours, silent.severity) == (26, Severity.CRITICAL)
+    assert isinstance(lost, Undelivered)
+    assert (lost.minutes, lost.severity) == (30, Severity.WARNING)
+    # What is given up after a repair is news, however soon.
+    assert lost.options.cooldown == timedelta(0)
     assert isinstance(degraded, ModelDegraded)
     assert (degraded.series, degraded.cutoffs) == (("nd_oxide", "dy_oxide", "tb_oxide"), 8)
     assert (degraded.crps, degraded.held) == (
@@ -267,7 +273,7 @@ def test_the_version_changes_with_limits_subjects_and_routes_only():
             "rules.x.type (line 2)",
             "unknown rule type 'price_spik' (did you mean 'price_spike'?); allowed: bad_data, "
             "concentration, model_degraded, policy_event, premium, price_level, price_spike, "
-            "shortfall, silent_pipeline, stale_source, stock_cover, volume_drop",
+            "shortfall, silent_pipeline, stale_source, stock_cover, undelivered, volume_drop",
             id="unknown type",
         ),
         pytest.param(
@@ -804,6 +810,21 @@ def test_the_version_changes_with_limits_subjects_and_routes_only():
             "0 is out of range; 1 to 8760 is allowed",
             id="silent at once",
         ),
+        pytest.param(
+            "[rules.x]\ntype = 'undelivered'\nminutes = 4\n",
+            "rules.x.minutes (line 3)",
+            "4 is out of range; 5 to 10080 is allowed",
+            id="looked at every five minutes",
+        ),
+        *(
+            pytest.param(
+                f"[rules.x]\ntype = 'undelivered'\n{key} = 2\n",
+                f"rules.x.{key} (line 3)",
+                "isn't used here: what stays the same counts once; use `minutes`",
+                id=f"undelivered {key}",
+            )
+            for key in ("for_evaluations", "out_of", "clear_evaluations")
+        ),
     ],
 )
 def test_every_mistake_names_file_place_and_what_is_allowed(text, place, problem):
@@ -948,6 +969,11 @@ def test_a_name_in_two_rooms_is_found_in_its_own():
             lambda options: SilentPipeline("x", 50, Severity.WARNING, options=options),
             id="silent pipeline",
         ),
+        pytest.param(
+            "type = 'undelivered'\nminutes = 45\nseverity = 'critical'\n",
+            lambda options: Undelivered("x", 45, Severity.CRITICAL, options=options),
+            id="undelivered",
+        ),
     ],
 )
 def test_every_option_of_a_type_reaches_its_rule(text, expected):
@@ -1073,6 +1099,8 @@ def test_the_labels_of_a_ruleset_are_what_silences_can_name():
 
     assert labels["rule"] == {"spike", "evaluation-errors"}
     assert labels["source"] == {"prices", "trade", "komis", "customs"}
+    # A notice on what a channel lacks has the channel for its subject.
+    assert labels["subject"] > {"#magnet-supply", "C0123456789"}
     assert labels["team"] == {"magnets"}
     assert labels["subject"] > {"spike", "nd_oxide", "india-ndfeb", "pipeline", "policy-*"}
 

@@ -20,7 +20,6 @@ from alerts.lifecycle import Reason
 from alerts.messages import Message, root_message, transition_reply
 from alerts.rules import Fact, Severity
 from alerts.slack import SlackSender
-from flows.storage.database import open_database
 from flows.storage.ledger import SqlLedger
 from tests.delivery.helpers import (
     NOON,
@@ -36,29 +35,6 @@ from tests.delivery.helpers import (
 from tests.slack_standin import Fault, StandIn
 
 WINDOW = timedelta(seconds=60)
-
-
-@pytest.fixture
-def slack():
-    with StandIn() as stand_in:
-        stand_in.workspace.channel_id("#alerts")
-        yield stand_in
-
-
-@pytest.fixture
-def ledger(database_url: str):
-    with open_database(database_url) as database:
-        yield SqlLedger(database)
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def sender(slack):
-    return SlackSender(TOKEN, slack.api_url, timeout_seconds=2)
 
 
 def render(message: Mapping[str, object]) -> Rendered:

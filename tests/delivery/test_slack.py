@@ -20,7 +20,7 @@ from alerts.errors import (
     UnclearError,
 )
 from alerts.ledger import Receipt
-from alerts.slack import SlackSender
+from alerts.slack import SCOPES, SlackSender
 from tests.delivery.helpers import PNG, TOKEN
 from tests.slack_standin import Fault, StandIn
 
@@ -96,17 +96,17 @@ def test_a_message_is_found_by_its_key_in_the_channel_and_in_a_thread(slack, sen
     root = post(sender)
     reply = sender.post(root.channel_id, "Escalated", [], "k-2", thread_ts=root.ts)
     sender.upload(root, PNG, "A chart", "id:chart:3.1")
-    assert sender.find(root.channel_id, "k-1", since=LONG_AGO) == root
-    assert sender.find(root.channel_id, "k-2", since=LONG_AGO) is None
-    assert sender.find(root.channel_id, "k-2", since=LONG_AGO, thread_ts=root.ts) == reply
-    chart = sender.find(root.channel_id, "id:chart:3.1", since=LONG_AGO, thread_ts=root.ts)
+    assert sender.find(root.channel_id, "k-1", since=LONG_AGO) == (root,)
+    assert sender.find(root.channel_id, "k-2", since=LONG_AGO) == ()
+    assert sender.find(root.channel_id, "k-2", since=LONG_AGO, thread_ts=root.ts) == (reply,)
+    (chart,) = sender.find(root.channel_id, "id:chart:3.1", since=LONG_AGO, thread_ts=root.ts)
     assert chart.ts == slack.workspace.thread(root.ts)[1].ts
 
 
 def test_a_message_is_found_where_the_route_gives_a_name(slack, sender):
     receipt = post(sender)
     fresh = SlackSender(TOKEN, slack.api_url)
-    assert fresh.find("#alerts", "k-1", since=LONG_AGO) == receipt
+    assert fresh.find("#alerts", "k-1", since=LONG_AGO) == (receipt,)
     with pytest.raises(RefusedError, match="channel_not_found"):
         fresh.find("#never-named", "k-1", since=LONG_AGO)
 
@@ -117,7 +117,7 @@ def test_a_message_is_found_behind_many_others(slack, sender):
         slack.workspace.call(
             "chat.postMessage", {"channel": "#alerts", "text": f"{number}"}, token="other"
         )
-    assert sender.find(wanted.channel_id, "the first", since=LONG_AGO) == wanted
+    assert sender.find(wanted.channel_id, "the first", since=LONG_AGO) == (wanted,)
     assert len(slack.calls("conversations.history")) == 3
 
 
@@ -300,7 +300,7 @@ def test_a_page_with_odd_parts_is_read_as_far_as_it_can_be(slack, sender):
     body = b"""{"ok":true,"response_metadata":"","messages":[null,"x",{"metadata":[]},{"files":[1]},
         {"ts":"7.5","metadata":{"event_payload":{"delivery_key":"k-9"}}}]}"""
     slack.fail("conversations.history", Fault("html", body=body))
-    assert sender.find("C0000001", "k-9", since=LONG_AGO) == Receipt("C0000001", "7.5")
+    assert sender.find("C0000001", "k-9", since=LONG_AGO) == (Receipt("C0000001", "7.5"),)
 
 
 def test_a_missing_permission_is_named(slack, sender):
@@ -435,3 +435,57 @@ def test_hostile_text_arrives_as_it_was(slack, sender):
     assert slack.workspace.roots()[0].text == text
     sender.post("#alerts", "half a character \ud800", [], "k-2")
     assert json.dumps(slack.workspace.roots()[1].text)
+
+
+# --- who we are, and what we may do -----------------------------------------------
+
+
+def test_it_knows_who_it_is_and_which_permissions_it_lacks(slack, sender):
+    found = sender.check()
+    assert (found.team, found.missing) == ("Stand-in", ())
+    slack.workspace.scopes = {"chat:write", "channels:history"}
+    lacking = sender.lacks()
+    assert [one.split(" (")[0] for one in lacking] == [
+        scope for scope in SCOPES if scope not in slack.workspace.scopes
+    ]
+    assert "files:write (no charts)" in lacking
+
+
+def test_permissions_that_slack_does_not_tell_are_not_said_to_be_missing(slack, sender):
+    slack.workspace.scopes = set()
+    assert sender.lacks() == ()
+
+
+def test_a_channel_that_it_is_not_in_is_joined_and_posted_to_once(slack, sender):
+    slack.workspace.not_joined.add("desk")
+    slack.workspace.channel_id("#desk")
+    sender.post("#desk", "Hello", BLOCKS, "k-1")
+    assert len(slack.workspace.roots("#desk")) == 1
+    assert len(slack.calls("conversations.join")) == 1
+
+
+def test_a_channel_that_it_may_not_join_is_refused_with_the_mend(slack, sender):
+    slack.workspace.not_joined.add("desk")
+    slack.workspace.channel_id("#desk")
+    slack.workspace.scopes.discard("channels:join")
+    with pytest.raises(RefusedError, match=r"not_in_channel.*invite it there"):
+        sender.post("#desk", "Hello", BLOCKS, "k-1")
+    assert slack.workspace.roots("#desk") == []
+
+
+def test_a_message_is_deleted_and_one_that_is_gone_is_fine(slack, sender):
+    receipt = post(sender)
+    sender.delete(receipt)
+    assert slack.workspace.roots() == []
+    sender.delete(receipt)
+
+
+def test_both_copies_of_a_message_are_found_oldest_first(slack, sender):
+    first, second = post(sender), post(sender)
+    assert sender.find("#alerts", "k-1", since=LONG_AGO) == (first, second)
+
+
+def test_our_own_messages_are_found_where_slack_does_not_say_who_we_are(slack, sender):
+    receipt = post(sender)
+    slack.workspace.disabled.add("auth.test")
+    assert sender.find("#alerts", "k-1", since=LONG_AGO) == (receipt,)

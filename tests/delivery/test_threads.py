@@ -9,48 +9,21 @@ from alerts.delivery import deliver
 from alerts.grouping import Desk
 from alerts.ledger import EntryKind, Judgement, NewEntry, OutboxState
 from alerts.rules import Severity
-from alerts.slack import SlackSender
-from flows.storage.database import open_database
 from flows.storage.ledger import SqlLedger
 from tests.delivery.helpers import (
     NOON,
     OPTIONS,
     PNG,
-    TOKEN,
-    Clock,
     clear,
     compose,
     make_reading,
     with_chart,
 )
-from tests.slack_standin import Fault, StandIn
+from tests.slack_standin import Fault
 
 WINDOW = timedelta(seconds=60)
 HOUR = timedelta(hours=1)
 WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
-
-
-@pytest.fixture
-def slack():
-    with StandIn() as stand_in:
-        stand_in.workspace.channel_id("#alerts")
-        yield stand_in
-
-
-@pytest.fixture
-def ledger(database_url: str):
-    with open_database(database_url) as database:
-        yield SqlLedger(database)
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def sender(slack):
-    return SlackSender(TOKEN, slack.api_url, timeout_seconds=2)
 
 
 @pytest.fixture

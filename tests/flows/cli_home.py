@@ -20,6 +20,8 @@ def own_home(monkeypatch: pytest.MonkeyPatch, folder: Path, lend: LendDatabase) 
         if name.startswith("LODESTONE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("LODESTONE_HOME", str(folder / "home"))
+    # What waits out the pace of real channels has tests of its own.
+    monkeypatch.setenv("LODESTONE_SLACK_MIN_INTERVAL_SECONDS", "0")
     monkeypatch.chdir(folder)
     with lend() as url:
         monkeypatch.setenv("LODESTONE_DATABASE_URL", url)

@@ -400,7 +400,7 @@ def test_a_drill_posts_one_marked_message_to_each_route_and_disturbs_no_incident
     ]
     roots = slack.workspace.roots()
     assert len(roots) == 2
-    assert all("Drill: nothing has happened" in one.text for one in roots)
+    assert all("Drill 1 of 1: nothing has happened" in one.text for one in roots)
     assert all("Not an alert" in str(one.blocks) for one in roots)
     assert now_is(drop.id) == before
     assert cli.main(["alerts", "list", "--json"]) == 0

@@ -1,6 +1,7 @@
 """flows/pipeline.py, flows/artifacts.py and prefect.yaml: what Prefect is told, without a server."""
 
 import base64
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,20 +15,22 @@ from prefect.utilities.callables import parameter_schema
 
 from alerts.errors import RuleFileError
 from alerts.incident import DataState, Reason, State
-from alerts.rules import Severity
+from alerts.ledger import NewEntry, OutboxEntry
+from alerts.rules import DEFAULT_OPTIONS, Severity
 from alerts.scoring import Quality
 from alerts.silences import Silence
 from flows import artifacts, pipeline, steps
 from flows.errors import SourceError, UsageError
 from flows.launcher import POOL, PULSE, read_deployments
 from flows.replay.result import ReplayResult, TimelineRow
-from flows.settings import Settings
-from flows.storage.ledger import Transition
+from flows.settings import Settings, load_settings
+from flows.storage.ledger import SqlLedger, Transition
 from flows.validation import RejectedRow
 from flows.wiring import build
 from forecasting.market.explain import waterfall
 from forecasting.results import Indicator, Score, SeriesForecast
 from tests.builders import make_incident, make_projection, make_reading
+from tests.slack_standin import StandIn
 
 DEPLOYMENTS = read_deployments(Path(__file__).resolve().parents[2] / "prefect.yaml")
 DAY = date(2025, 6, 21)
@@ -134,9 +137,9 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         noted.append(f"raise {run_id}")
         return steps.AlertsReport((), ())
 
-    def deliver(service: Any, moment: Any, *, patience_seconds: float) -> Any:
+    def deliver(service: Any, moment: Any, **how: float) -> Any:
         noted.append("deliver")
-        return REAL_DELIVER(service, moment, patience_seconds=patience_seconds)
+        return REAL_DELIVER(service, moment, **how)
 
     def report(_service: Any, _moment: Any) -> Any:
         noted.append("report")
@@ -598,3 +601,165 @@ def test_a_run_without_refused_rows_says_so_and_lists_gaps():
     assert "every row that was read is kept" in page.markdown
     assert "- komis: nd: 2 of 3 periods; missing 2026-08" in page.markdown
     assert page.key == "quarantine-price"
+
+
+# --- delivery that fails visibly ---------------------------------------------------------
+
+BEGAN = datetime(2026, 11, 30, 8, tzinfo=UTC)
+BUYERS, OPERATORS = "#magnet-supply", "#lodestone-operators"
+
+
+@pytest.fixture
+def slack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StandIn]:
+    """A home whose service posts to the stand-in; nothing looks for a Prefect server."""
+    monkeypatch.setenv("LODESTONE_HOME", str(tmp_path))
+    monkeypatch.setenv("LODESTONE_SLACK_TOKEN", "xoxb-test")
+    monkeypatch.setenv("LODESTONE_SLACK_MIN_INTERVAL_SECONDS", "0")
+    monkeypatch.setenv("LODESTONE_SLACK_HEARTBEAT", "false")
+    with StandIn() as running:
+        monkeypatch.setenv("LODESTONE_SLACK_BASE_URL", running.api_url)
+        yield running
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> list[artifacts.Artifact]:
+    seen: list[artifacts.Artifact] = []
+    monkeypatch.setattr(pipeline, "_publish", lambda found: seen.extend(found))
+    return seen
+
+
+def write(
+    channel: str = BUYERS, *, book: str = "live", not_before: datetime | None = None
+) -> Callable[[SqlLedger], None]:
+    """Something to say to a channel, in the outbox of the home."""
+
+    def written(ledger: SqlLedger) -> None:
+        message = {"kind": "root", "headline": f"for {channel}"}
+        entry = NewEntry("root", "buyers", channel, message, not_before=not_before)
+        reading = make_reading(Severity.WARNING, fingerprint=f"{channel} {not_before}")
+        ledger.record(book, reading, DEFAULT_OPTIONS, now=BEGAN, compose=lambda _: (entry,))
+
+    return written
+
+
+def in_ledger(*works: Callable[[SqlLedger], object]) -> None:
+    service = build(load_settings())
+    try:
+        for work in works:
+            work(service.ledger)
+    finally:
+        service.close()
+
+
+def given_back(
+    settle: Callable[[SqlLedger, OutboxEntry, datetime], None], ago: timedelta
+) -> Callable[[SqlLedger], None]:
+    """What a delivery that long ago has left of the next entry."""
+
+    def work(ledger: SqlLedger) -> None:
+        at = datetime.now(UTC) - ago
+        entry = ledger.claim("live", at, timedelta(minutes=1))
+        assert entry is not None
+        settle(ledger, entry, at)
+
+    return work
+
+
+def asked_to_wait(ledger: SqlLedger, entry: OutboxEntry, at: datetime) -> None:
+    ledger.release(
+        entry, not_before=at + timedelta(days=1), error="ratelimited: Slack asks to wait"
+    )
+
+
+def left_unclear(ledger: SqlLedger, entry: OutboxEntry, at: datetime) -> None:
+    ledger.mark_unknown(entry, "timeout: no answer", now=at, look_at=at + timedelta(days=1))
+
+
+def test_a_channel_that_refuses_a_message_fails_the_delivery_after_all_others_were_sent(
+    slack, pages
+):
+    slack.workspace.closed_channels = {BUYERS.strip("#"): "is_archived"}
+    in_ledger(write(BUYERS), write(OPERATORS))
+    with pytest.raises(pipeline.UndeliveredError) as caught:
+        pipeline.deliver_alerts.fn()
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{BUYERS}: 1 message can't be delivered, since ")
+    assert "is_archived" in problem
+    assert problem.endswith("mend it, then `lodestone alerts redrive`")
+    assert [one.text for one in slack.workspace.roots()] == [f"for {OPERATORS}"]
+    (page,) = pages
+    assert page.key == "outbox"
+    assert "| sent | pending | unknown | dead | oldest unsent |" in page.markdown
+    assert "| 1 | 0 | 0 | 1 | none |" in page.markdown
+    assert "is\\_archived" in page.markdown
+
+    slack.workspace.closed_channels = {}
+    in_ledger(lambda ledger: ledger.redrive())
+    assert pipeline.deliver_alerts.fn()["sent"] >= 1
+    assert f"for {BUYERS}" in [one.text for one in slack.workspace.roots()]
+    assert "Nothing: whatever waits goes by itself." in pages[-1].markdown
+
+
+@pytest.mark.parametrize(
+    ("settle", "minutes", "says"),
+    [
+        pytest.param(
+            asked_to_wait, 16, f"{BUYERS}: 1 message waits since .*: ratelimited", id="waits long"
+        ),
+        pytest.param(asked_to_wait, 14, "", id="waits a little"),
+        pytest.param(
+            left_unclear, 1, f"{BUYERS}: not known whether 1 message arrived", id="unclear"
+        ),
+    ],
+)
+def test_a_message_in_trouble_fails_the_delivery_and_a_fresh_wait_does_not(
+    slack, settle, minutes, says
+):
+    in_ledger(write(), given_back(settle, timedelta(minutes=minutes)))
+    if not says:
+        assert pipeline.deliver_alerts.fn(patience_seconds=0)["pending"] == 1
+        return
+    with pytest.raises(pipeline.UndeliveredError, match=says):
+        pipeline.deliver_alerts.fn(patience_seconds=0)
+
+
+def test_what_a_mute_window_keeps_fails_no_delivery(slack, pages):
+    in_ledger(write(not_before=datetime.now(UTC) + timedelta(hours=9)))
+    assert pipeline.deliver_alerts.fn(patience_seconds=0) == {
+        "sent": 0,
+        "pending": 1,
+        "unknown": 0,
+        "dead": 0,
+    }
+    assert pages == []
+
+
+def test_a_refused_token_fails_the_delivery_at_once_and_without_the_token(slack):
+    slack.workspace.tokens = {"xoxb-another"}
+    in_ledger(write())
+    with pytest.raises(pipeline.UndeliveredError, match=r"^nothing can be sent: ") as caught:
+        pipeline.deliver_alerts.fn(patience_seconds=0)
+    assert "LODESTONE_SLACK_TOKEN" in str(caught.value)
+    assert "xoxb-test" not in str(caught.value)
+
+
+def test_without_a_token_messages_wait_and_no_delivery_fails(slack, monkeypatch):
+    monkeypatch.setenv("LODESTONE_SLACK_TOKEN", "")
+    in_ledger(write())
+    assert pipeline.deliver_alerts.fn()["pending"] == 1
+
+
+def test_a_delivery_fails_for_the_messages_of_its_own_book_only(slack):
+    slack.workspace.closed_channels = {BUYERS.strip("#"): "is_archived"}
+    in_ledger(write(book="as-of 2025-06-21"))
+    with pytest.raises(pipeline.UndeliveredError, match="can't be delivered"):
+        pipeline.deliver_alerts.fn(as_of=DAY)
+    assert pipeline.deliver_alerts.fn(patience_seconds=0)["dead"] == 0
+
+
+def test_the_form_of_the_delivery_says_when_it_fails_and_how_long_it_waits():
+    assert "the run fails" in (pipeline.deliver_alerts.__doc__ or "")
+    (entry,) = [one for one in DEPLOYMENTS if one["name"] == "deliver-alerts"]
+    assert "Fails, after all that can be sent" in entry["description"]
+    # Longer than an unclear answer stays unclear, or each lost answer would fail a run.
+    assert Settings().slack_reconcile_seconds < pipeline.DELIVERY_PATIENCE_SECONDS

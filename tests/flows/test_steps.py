@@ -205,6 +205,7 @@ def test_the_whole_way_from_figure_to_message_is_gone_on_every_database(database
             LODESTONE_DATABASE_URL=database_url,
             LODESTONE_SLACK_TOKEN="xoxb-test",
             LODESTONE_SLACK_BASE_URL=slack.api_url,
+            LODESTONE_SLACK_MIN_INTERVAL_SECONDS="0",
         )
         at = steps.moment(service, JUNE, live=False)
         first, second = steps.ingest(service, at), steps.ingest(service, at)
@@ -550,7 +551,10 @@ def test_a_slack_address_that_is_none_is_refused_without_showing_the_token(open_
 def test_an_incident_opens_is_edited_in_place_and_resolves_in_its_thread(open_service, tmp_path):
     with StandIn() as slack:
         service = open_service(
-            tmp_path, LODESTONE_SLACK_TOKEN="xoxb-test", LODESTONE_SLACK_BASE_URL=slack.api_url
+            tmp_path,
+            LODESTONE_SLACK_TOKEN="xoxb-test",
+            LODESTONE_SLACK_BASE_URL=slack.api_url,
+            LODESTONE_SLACK_MIN_INTERVAL_SECONDS="0",
         )
         for day in (datetime(2025, 6, 21, tzinfo=UTC), datetime(2025, 9, 21, tzinfo=UTC)):
             at = steps.Moment(day, "live", live=False)
@@ -561,7 +565,7 @@ def test_an_incident_opens_is_edited_in_place_and_resolves_in_its_thread(open_se
             told = [m.text for m in slack.workspace.messages if m.thread_ts is None]
             if day.month == 6:
                 (root,) = [text for text in told if "India NdFeB magnets: about" in text]
-                assert "Part of this: China's exports of rare-earth magnets" in root
+                assert "Part of this:\n– China's exports of rare-earth magnets" in root
         ended = [i for i in service.ledger.incidents("live") if i.state.is_ended]
     assert {"volume_drop", "shortfall"} <= {i.type for i in ended}
     (root,) = [text for text in told if "India" in text and "of demand unmet" in text]
@@ -575,7 +579,10 @@ def test_every_open_incident_has_exactly_one_root_message_however_often_it_runs(
 ):
     with StandIn() as slack:
         service = open_service(
-            tmp_path, LODESTONE_SLACK_TOKEN="xoxb-test", LODESTONE_SLACK_BASE_URL=slack.api_url
+            tmp_path,
+            LODESTONE_SLACK_TOKEN="xoxb-test",
+            LODESTONE_SLACK_BASE_URL=slack.api_url,
+            LODESTONE_SLACK_MIN_INTERVAL_SECONDS="0",
         )
         at = steps.moment(service, JUNE, live=False)
         steps.ingest(service, at)

@@ -1,0 +1,45 @@
+"""Posts have a pace that workers share, copies are looked for, presses of buttons are kept."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "outbox_pace",
+        sa.Column("scope", sa.String(length=120), nullable=False),
+        sa.Column("free_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("scope", name=op.f("pk_outbox_pace")),
+    )
+    op.create_table(
+        "interaction",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("press", sa.String(length=200), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("user_id", sa.String(length=40), nullable=False),
+        sa.Column("user_name", sa.String(length=120), nullable=False),
+        sa.Column("action", sa.String(length=40), nullable=False),
+        sa.Column("incident_id", sa.String(length=80), nullable=False),
+        sa.Column("channel", sa.String(length=120), nullable=False),
+        sa.Column("message_ts", sa.String(length=40), nullable=False),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_interaction")),
+        sa.UniqueConstraint("press", name=op.f("uq_interaction_press")),
+    )
+    op.create_index(op.f("ix_interaction_done_at"), "interaction", ["done_at"])
+    with op.batch_alter_table("outbox") as batch:
+        batch.add_column(sa.Column("sweep_at", sa.DateTime(timezone=True), nullable=True))
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("outbox") as batch:
+        batch.drop_column("sweep_at")
+    op.drop_index(op.f("ix_interaction_done_at"), table_name="interaction")
+    op.drop_table("interaction")
+    op.drop_table("outbox_pace")
