@@ -233,9 +233,7 @@ def situation(service: Service, at: Moment) -> Situation:
     )
 
 
-def undelivered(
-    service: Service, at: Moment
-) -> dict[tuple[str, str], tuple[UnsentMessage, ...]]:
+def undelivered(service: Service, at: Moment) -> dict[tuple[str, str], tuple[UnsentMessage, ...]]:
     """What did not arrive, oldest first, by each rule that tells of it and channel; empty where all did.
 
     A channel that the rule's own notice would go to is left out: nobody could read it there. So is that

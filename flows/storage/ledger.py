@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     Connection,
     and_,
     case,
@@ -730,21 +731,7 @@ class SqlLedger:
 
     def sweepable(self, book: str | None, now: datetime) -> tuple[OutboxEntry, ...]:
         """Entries that stand in a channel, and may stand there twice: to be looked at now, oldest first."""
-        with self._database.reading() as connection:
-            paused = paused_scopes(connection, now)
-            if paused & {EVERYTHING, LOOKS}:
-                return ()
-            query = (
-                select(outbox.c.id)
-                .where(
-                    outbox.c.state == OutboxState.SENT.value,
-                    outbox.c.sweep_at <= now,
-                    *sent_with(book),
-                )
-                .order_by(outbox.c.id)
-            )
-            keys = connection.scalars(query).all()
-            return tuple(read_entry(connection, key, with_image=False) for key in keys)
+        return self._to_look_for(book, now, OutboxState.SENT, outbox.c.sweep_at)
 
     def swept(self, entry: OutboxEntry, *, next_at: datetime | None) -> None:
         """There is one of it now; look again at `next_at`, or never."""
@@ -757,20 +744,17 @@ class SqlLedger:
 
     def reconcilable(self, book: str | None, now: datetime) -> tuple[OutboxEntry, ...]:
         """Entries to be looked for in the channel now, oldest first."""
+        return self._to_look_for(book, now, OutboxState.UNKNOWN, outbox.c.not_before)
+
+    def _to_look_for(
+        self, book: str | None, now: datetime, state: OutboxState, due: Column[Any]
+    ) -> tuple[OutboxEntry, ...]:
         with self._database.reading() as connection:
             paused = paused_scopes(connection, now)
             if paused & {EVERYTHING, LOOKS}:
                 return ()
-            query = (
-                select(outbox.c.id)
-                .where(
-                    outbox.c.state == OutboxState.UNKNOWN.value,
-                    outbox.c.not_before <= now,
-                    outbox.c.channel.not_in(paused),
-                    *sent_with(book),
-                )
-                .order_by(outbox.c.id)
-            )
+            mine = (outbox.c.state == state.value, due <= now, outbox.c.channel.not_in(paused))
+            query = select(outbox.c.id).where(*mine, *sent_with(book)).order_by(outbox.c.id)
             keys = connection.scalars(query).all()
             return tuple(read_entry(connection, key, with_image=False) for key in keys)
 

@@ -30,3 +30,20 @@ def clock():
 @pytest.fixture
 def sender(slack):
     return SlackSender(TOKEN, slack.api_url, timeout_seconds=2)
+
+
+@pytest.fixture
+def until_rest(run, clock):
+    """Call `run` at each due instant, as a worker would, until nothing is due; at most forty times."""
+
+    def call():
+        report = run()
+        for _ in range(40):
+            if report.next_due_at is None:
+                return report
+            clock.at = max(clock.at, report.next_due_at)
+            report = run()
+        message = f"there is always something due: {report}"
+        raise AssertionError(message)
+
+    return call

@@ -22,20 +22,6 @@ def run(ledger, sender, clock):
     return call
 
 
-@pytest.fixture
-def until_rest(run, clock):
-    """Call again at each due instant, as a worker would."""
-
-    def call():
-        report = run()
-        while report.next_due_at is not None:
-            clock.at = max(clock.at, report.next_due_at)
-            report = run()
-        return report
-
-    return call
-
-
 def tell(ledger, count, channel="#alerts", first=0):
     for number in range(first, first + count):
         record(ledger, make_reading(1, f"s{number}"), compose=partial(compose, channel=channel))

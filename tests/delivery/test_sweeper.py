@@ -22,18 +22,6 @@ def run(ledger, sender, clock):
     return call
 
 
-@pytest.fixture
-def until_rest(run, clock):
-    def call():
-        report = run()
-        while report.next_due_at is not None:
-            clock.at = max(clock.at, report.next_due_at)
-            report = run()
-        return report
-
-    return call
-
-
 def land(slack, request):
     """The request that was given up reaches Slack after all."""
     slack.workspace.call(request.method, dict(request.params), TOKEN)

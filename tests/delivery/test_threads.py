@@ -36,23 +36,6 @@ def run(ledger, sender, clock):
     return call
 
 
-@pytest.fixture
-def until_rest(run, clock):
-    """Call at each due instant, as a worker would, until nothing is due; at most forty times."""
-
-    def call():
-        report = run()
-        for _ in range(40):
-            if report.next_due_at is None:
-                return report
-            clock.at = max(clock.at, report.next_due_at)
-            report = run()
-        message = f"there is always something due: {report}"
-        raise AssertionError(message)
-
-    return call
-
-
 def judge(ledger: SqlLedger, *readings, after=timedelta(0), compose=compose, desk=None):
     return ledger.judge(
         "live",
