@@ -18,6 +18,7 @@ TOTAL_LIMIT = 8000  # characters of all blocks together; Slack refuses somewhere
 HEADER_LIMIT = 150
 SECTION_LIMIT = 3000
 FIELDS_LIMIT = 10  # in one section
+_LINE_LIMIT = 400  # of an answer to one person, which has a few
 LABEL_LIMIT = 75  # of a button, read aloud or shown
 MOST_FACTS = 100  # sections of ten, well inside Slack's fifty blocks
 
@@ -41,10 +42,15 @@ _UNMARKED = str.maketrans({"*": "∗", "`": "'", "~": "∼"})
 
 @dataclass(frozen=True, slots=True)
 class SlackContent:
-    """What is sent: `text` stands alone, for notifications, screen readers and when blocks are refused."""
+    """What is sent: `text` stands alone, for notifications, screen readers and when blocks are refused.
+
+    `call` is whom the blocks call by name, in Slack's own form, for where `text` is all that is shown; empty:
+    nobody.
+    """
 
     text: str
     blocks: list[Block]
+    call: str = ""
 
 
 def render_slack(message: Message, *, buttons: bool = True) -> SlackContent:
@@ -52,16 +58,25 @@ def render_slack(message: Message, *, buttons: bool = True) -> SlackContent:
 
     Without `buttons` it has none: where nobody answers them they would only disappoint.
     """
-    return SlackContent(text=_text(message), blocks=_blocks(message, buttons=buttons))
+    return SlackContent(_text(message), _blocks(message, buttons=buttons), _call(message))
+
+
+def render_answer(answer: str) -> SlackContent:
+    """A few lines for one person, shown as they are, with nothing in them that Slack could obey."""
+    lines = [shortened(readable(line), _LINE_LIMIT) for line in answer.splitlines()]
+    shown = {"type": "plain_text", "text": "\n".join(lines), "emoji": False}
+    # Escaping makes some characters longer, and no line may lose its end by that.
+    text = "\n".join(_escaped(line, 6 * _LINE_LIMIT) for line in lines)
+    return SlackContent(text, [{"type": "section", "text": shown}])
 
 
 def _blocks(message: Message, *, buttons: bool) -> list[Block]:
-    head = [_header(message) if message.kind == "root" else _section(f"{_mark(message)} ", message)]
+    is_root = message.kind == "root"
+    head = [_header(message) if is_root else _section(message)]
     if call := _call(message):
         head.append({"type": "section", "text": _markup(call)})
-    status = " ".join(
-        part for part in (f"{message.replay}." if message.replay else "", message.lead) if part
-    )
+    replay = f"{message.replay}." if message.replay and is_root else ""
+    status = " ".join(part for part in (replay, message.lead) if part)
     if status:
         head.append({"type": "section", "text": _plain(status, 600)})
     if message.why_now:
@@ -85,11 +100,12 @@ def _header(message: Message) -> Block:
     return {"type": "header", "text": _plain(_title(message), HEADER_LIMIT)}
 
 
-def _section(mark: str, message: Message) -> Block:
+def _section(message: Message) -> Block:
     """A reply's first line: no header, which would shout in a thread."""
+    replay = f"*{_escaped(message.replay, 60)}*\n" if message.replay else ""
     words = _escaped(message.label, 60)
     rest = _escaped(message.headline, 240)
-    return {"type": "section", "text": _markup(f"{mark}*{words}:* {rest}")}
+    return {"type": "section", "text": _markup(f"{replay}{_mark(message)} *{words}:* {rest}")}
 
 
 def _title(message: Message) -> str:

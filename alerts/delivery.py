@@ -16,6 +16,7 @@ from alerts.errors import (
 )
 from alerts.ledger import (
     AT_ANY_PACE,
+    EDITS,
     EVERYTHING,
     LOOKS,
     UPLOADS,
@@ -30,19 +31,32 @@ RECONCILE_AFTER = timedelta(seconds=60)
 LEASE = timedelta(seconds=60)  # longer than the slowest entry, see `lease_for`
 TOKEN_PAUSE = timedelta(seconds=60)  # a refused token is tried again at most this often
 CHART_ATTEMPTS = 3
+CHART_PATIENCE = timedelta(
+    hours=6
+)  # after which nobody looks at a picture of this morning any more
 MOST_TROUBLE = 3  # answers in a row that say "the network is down": the rest would only wait too
 SWEEP_EVERY = timedelta(hours=1)
 SWEPT_FOR = timedelta(hours=6)  # how long a copy is looked for that landed after all
-_CLOCK_SKEW = timedelta(minutes=5)  # how far Slack's clock may be behind ours
+INCONCLUSIVE_AFTER = timedelta(
+    hours=1
+)  # beyond the window: then a look that proves nothing is none
+LOOKS_A_CALL = 5  # what is new must not wait until everything unclear was looked for
+_CLOCK_SKEW = timedelta(
+    minutes=70
+)  # how far ours may be ahead: a summer time taken for UTC, and some
 _SHORT_TEXT = 3000
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A message in the channel's own form; `text` stands alone where blocks are not shown."""
+    """A message in the channel's own form; `text` stands alone where blocks are not shown.
+
+    `call` is whom the blocks call by name, in the channel's own form; empty: nobody.
+    """
 
     text: str
     blocks: Sequence[Mapping[str, Any]] = ()
+    call: str = ""
 
 
 Render = Callable[[Mapping[str, Any]], Rendered]
@@ -137,7 +151,7 @@ def deliver(
     """
     delivery = _Delivery(ledger, sender, now, render, lease, reconcile_after, pace, is_stopped)
     token_problem = ""
-    ledger.expire(book, now())
+    ledger.expire(book, now(), sweep_at=now() + reconcile_after)
     try:
         delivery.reconcile(book)
         delivery.send_due(book, at_most)
@@ -206,6 +220,8 @@ class _Delivery:
         if why := _out_of_reach(entry):
             self._ledger.mark_skipped(entry, why, now=self._now())
             return
+        if not self._is_ours(entry):
+            return  # this worker stood still since it took it: by now it may be another one's
         try:
             receipt = self._try(entry)
         except NotAppliedError as error:
@@ -215,19 +231,50 @@ class _Delivery:
         except TokenRefusedError as error:
             self._ledger.release(entry, not_before=self._now(), error=error.reason)
             raise
+        except RefusedError as error:
+            if entry.kind.edits and error.code in _FIXED:
+                self._told_anew(entry, error)
+            else:
+                self._refused(entry, error)
         except DeliveryError as error:
-            is_chart = entry.kind is EntryKind.CHART
-            reason = _gave_up(entry, error) if is_chart else error.reason
-            self._ledger.mark_dead(entry, reason, now=self._now())
+            self._refused(entry, error)
         else:
-            self._mark_sent(entry, receipt)
+            self._mark_sent(entry, receipt if receipt.ts else self._placed(entry, receipt))
             self._trouble = 0
+
+    def _placed(self, entry: OutboxEntry, receipt: Receipt) -> Receipt:
+        """Where it stands, when the answer said only that it was taken: as the channel shows it, if it does."""
+        if entry.kind is EntryKind.CHART:
+            return receipt  # usual for pictures, and nothing ever refers to one
+        try:
+            found = self._find(entry)
+        except TokenRefusedError:
+            raise
+        except DeliveryError:
+            return receipt
+        return found[0] if found else receipt
+
+    def _is_ours(self, entry: OutboxEntry) -> bool:
+        """Whether the lease lasts still."""
+        return entry.lease_until is None or self._now() < entry.lease_until
+
+    def _refused(self, entry: OutboxEntry, error: DeliveryError) -> None:
+        reason = _gave_up(entry, error) if entry.kind is EntryKind.CHART else error.reason
+        self._ledger.mark_dead(entry, reason, now=self._now())
+
+    def _told_anew(self, entry: OutboxEntry, error: RefusedError) -> None:
+        """The message that an edit is for is gone, or stays as it is: what it says gets a message of its own."""
+        if entry.kind is EntryKind.EDIT:
+            self._ledger.post_anew(entry, error.reason, now=self._now())
+        else:
+            self._ledger.mark_skipped(entry, error.reason, now=self._now())
 
     def _mark_sent(self, entry: OutboxEntry, receipt: Receipt) -> None:
         now = self._now()
         sweep_at = now + max(self._window, timedelta(seconds=1))
-        self._ledger.mark_sent(entry, receipt, now=now, pace=self._pace, sweep_at=sweep_at)
-        self.sent += 1
+        self.sent += self._ledger.mark_sent(
+            entry, receipt, now=now, pace=self._pace, sweep_at=sweep_at
+        )
 
     def _try(self, entry: OutboxEntry) -> Receipt:
         if entry.kind is EntryKind.CHART:
@@ -243,7 +290,7 @@ class _Delivery:
             if not content.blocks and len(content.text) <= _SHORT_TEXT:
                 raise
             # Once, under the same lease and key: the refusal proves that nothing was shown.
-            return self._show(entry, Rendered(_short(content.text)))
+            return self._show(entry, Rendered(_short(f"{content.call}\n{content.text}".lstrip())))
 
     def _show(self, entry: OutboxEntry, content: Rendered) -> Receipt:
         if entry.kind.stands_alone:
@@ -255,8 +302,8 @@ class _Delivery:
         if entry.root is None:
             message = "its message in the channel is gone from the ledger"
             raise RefusedError(message)
-        if entry.kind is EntryKind.EDIT:
-            # The root's own key stays on it, so that it can still be found.
+        if entry.kind.edits:
+            # The message's own key stays on it, so that it can still be found.
             self._sender.edit(entry.root, content.text, content.blocks, entry.root_key)
             return entry.root
         return self._in_thread(entry, entry.thread or entry.root, content)
@@ -280,24 +327,31 @@ class _Delivery:
             return plain_text(message)
 
     def _not_applied(self, entry: OutboxEntry, error: NotAppliedError) -> None:
-        if entry.kind is EntryKind.CHART and entry.attempts >= CHART_ATTEMPTS:
-            self._ledger.mark_dead(entry, _gave_up(entry, error), now=self._now())
-            return
+        if entry.kind is EntryKind.CHART:
+            # What Slack asks to wait for says nothing against the picture.
+            is_tried = error.retry_after_seconds is None and entry.attempts >= CHART_ATTEMPTS
+            if is_tried or self._now() - (entry.started_at or self._now()) > CHART_PATIENCE:
+                self._ledger.mark_dead(entry, _gave_up(entry, error), now=self._now())
+                return
         if error.retry_after_seconds is None:
             self._trouble += entry.kind is not EntryKind.CHART
             wait = _backoff(entry)
         else:
             wait = timedelta(seconds=error.retry_after_seconds) + _jitter(entry)
-            scope = UPLOADS if entry.kind is EntryKind.CHART else entry.channel
+            # Charts and edits have limits of their own, for all channels together.
+            scope = _LIMITED_TOGETHER.get(entry.kind, entry.place)
             self._ledger.pause(scope, self._now() + wait, error.reason)
         self._ledger.release(entry, not_before=self._now() + wait, error=error.reason)
 
     def _unclear(self, entry: OutboxEntry, error: UnclearError) -> None:
         self._trouble += entry.kind is not EntryKind.CHART
-        if entry.kind is EntryKind.EDIT:
-            # Made twice, an edit looks the same: no need to look first.
+        if entry.kind.edits:
+            # Made twice, an edit looks the same: no need to look first. But it may land after a newer one.
             self._ledger.release(
-                entry, not_before=self._now() + _backoff(entry), error=error.reason
+                entry,
+                not_before=self._now() + _backoff(entry),
+                error=error.reason,
+                sweep_at=self._now() + self._window,
             )
             return
         look_at = self._now() + min(timedelta(seconds=1), self._window / 4)
@@ -306,15 +360,17 @@ class _Delivery:
     # --- looking ----------------------------------------------------------------
 
     def reconcile(self, book: str | None) -> None:
-        for entry in self._ledger.reconcilable(book, self._now()):
+        for entry in self._ledger.reconcilable(book, self._now())[:LOOKS_A_CALL]:
+            if self._is_stopped():
+                return
             try:
                 found = self._find(entry)
             except (NotAppliedError, UnclearError) as error:
-                wait = getattr(error, "retry_after_seconds", None) or 5.0
-                self._ledger.pause(
-                    LOOKS, self._now() + timedelta(seconds=min(wait, 300)), error.reason
-                )
-                self._look_again(entry, error.reason, was_conclusive=False)
+                self._pause_looks(error)
+                if self._now() < self._proof_at(entry) + INCONCLUSIVE_AFTER:
+                    self._look_again(entry, error.reason, was_conclusive=False)
+                else:
+                    self._blind(entry, error)
                 return  # the next look would meet the same
             except TokenRefusedError:
                 raise
@@ -325,6 +381,10 @@ class _Delivery:
                     self._mark_sent(entry, found[0])
                 else:
                     self._not_found(entry)
+
+    def _pause_looks(self, error: DeliveryError) -> None:
+        wait = getattr(error, "retry_after_seconds", None) or 5.0
+        self._ledger.pause(LOOKS, self._now() + timedelta(seconds=min(wait, 300)), error.reason)
 
     def _find(self, entry: OutboxEntry) -> tuple[Receipt, ...]:
         """Where it stands, oldest first: more than once if a request landed that was given up."""
@@ -379,20 +439,27 @@ class _Delivery:
     # --- looking after ----------------------------------------------------------
 
     def sweep(self, book: str | None) -> None:
-        """Take out second copies of what was sent again after an unclear answer, and landed all the same."""
-        for entry in self._ledger.sweepable(book, self._now()):
+        """Take out second copies of what was sent again after an unclear answer, and landed all the same.
+
+        The first time, the message is also edited to what it should say: what landed late, or was found,
+        may be older words.
+        """
+        for entry in self._ledger.sweepable(book, self._now())[:LOOKS_A_CALL]:
+            if self._is_stopped():
+                return
             try:
                 self._remove_copies(entry)
-            except (NotAppliedError, UnclearError):
-                self._ledger.swept(entry, next_at=self._now() + self._window)
-                return  # the next look would meet the same
+            except (NotAppliedError, UnclearError) as error:
+                self._pause_looks(error)
+                return  # it stays due, and the next look would meet the same
             except TokenRefusedError:
                 raise
             except DeliveryError as error:
-                self._ledger.swept(entry, next_at=None)
+                # Perhaps a permission that somebody grants in the meantime.
+                self._ledger.swept(entry, now=self._now(), next_at=self._next_sweep(entry))
                 self.unmended.append(_copy_stays(entry, error))
             else:
-                self._ledger.swept(entry, next_at=self._next_sweep(entry))
+                self._ledger.swept(entry, now=self._now(), next_at=self._next_sweep(entry))
 
     def _remove_copies(self, entry: OutboxEntry) -> None:
         found = self._find(entry)
@@ -408,6 +475,12 @@ class _Delivery:
         now = self._now()
         age = now - (entry.sent_at or now)
         return None if age > SWEPT_FOR else now + min(max(age, self._window), SWEEP_EVERY)
+
+
+_FIXED = {"message_not_found", "cant_update_message", "edit_window_closed"}
+"""Slack's words for a message that no edit reaches."""
+
+_LIMITED_TOGETHER = {EntryKind.CHART: UPLOADS, EntryKind.EDIT: EDITS, EntryKind.AMEND: EDITS}
 
 
 def _backoff(entry: OutboxEntry) -> timedelta:
@@ -443,9 +516,9 @@ def _copy_stays(entry: OutboxEntry, error: DeliveryError) -> str:
 
 def _out_of_reach(entry: OutboxEntry) -> str:
     """Why an entry can't be shown whatever is tried; empty if it can."""
-    needs_ts = entry.kind in (EntryKind.EDIT, EntryKind.CHART)
+    needs_ts = entry.kind.edits or entry.kind is EntryKind.CHART
     if needs_ts and entry.root is not None and not entry.root.ts:
-        what = "edited" if entry.kind is EntryKind.EDIT else "given a chart"
+        what = "edited" if entry.kind.edits else "given a chart"
         return f"Slack took the message without saying where it stands: it can't be {what}"
     return ""
 

@@ -31,6 +31,7 @@ def drill_reading(
     number: int = 1,
     count: int = 1,
     severity: Severity = Severity.INFO,
+    has_buttons: bool = False,
 ) -> Reading:
     """What a rule would have said, if one had: enough for the ledger, and for edits of the message."""
     return Reading(
@@ -49,7 +50,7 @@ def drill_reading(
         is_clear=False,
         headline=_headline(number, count),
         facts=_facts(route, channel or route.channel),
-        standing=_purpose(route),
+        standing=_purpose(route, has_buttons=has_buttons),
     )
 
 
@@ -75,7 +76,7 @@ def drill_message(
         headline=_headline(number, count),
         severity=severity,
         state=State.FIRING,
-        lead=_purpose(route),
+        lead=_purpose(route, has_buttons=bool(incident)),
         why_now=f"Asked for by {by} on {day(instant)}, {instant:%H:%M} UTC.",
         facts=_facts(route, channel),
         drivers=(),
@@ -93,8 +94,11 @@ def _headline(number: int, count: int) -> str:
     return f"Drill {number} of {count}: nothing has happened"
 
 
-def _purpose(route: Route) -> str:
-    return f"This only tests whether messages of the route {route.name} arrive here. Please do nothing."
+def _purpose(route: Route, *, has_buttons: bool) -> str:
+    todo = (
+        "Nothing has to be done; the buttons may be tried." if has_buttons else "Please do nothing."
+    )
+    return f"This only tests whether messages of the route {route.name} arrive here. {todo}"
 
 
 def _facts(route: Route, channel: str) -> tuple[Fact, ...]:

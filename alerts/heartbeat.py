@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from alerts.incident import State
 from alerts.messages import Message
 from alerts.rules import Fact, Reading, Severity, short_hash
-from alerts.wording import day
+from alerts.wording import instant
 
 BOOK = "heartbeat"
 """A book of its own: no open alert, no outlook and no list shows it."""
@@ -24,7 +24,7 @@ class Vitals:
     judged_at: datetime | None  # when rules were judged last; None: never
     delivered_at: datetime | None  # when a message last arrived; None: never
     waiting: int
-    unknown: int  # it may have arrived
+    unknown: int  # unclear whether they arrived
     dead: int  # given up
     open_incidents: int
 
@@ -70,8 +70,8 @@ def heartbeat_message(vitals: Vitals) -> Message:
         severity=Severity.INFO,
         state=State.FIRING,
         lead=(
-            f"Written on {_instant(vitals.at)}, and edited once a day. If it does not say a later day by "
-            f"{_instant(by)}, the service does not run or can't reach Slack: silence means nothing then."
+            f"Written on {instant(vitals.at)}, and edited once a day. If it does not say a later day by "
+            f"{instant(by)}, the service does not run or can't reach Slack: silence means nothing then."
         ),
         why_now="",
         facts=_facts(vitals),
@@ -86,18 +86,15 @@ def heartbeat_message(vitals: Vitals) -> Message:
 
 def _facts(vitals: Vitals) -> tuple[Fact, ...]:
     return (
-        Fact("Rules last judged", _instant(vitals.judged_at)),
-        Fact("Last message delivered", _instant(vitals.delivered_at)),
+        Fact("Rules last judged", _when(vitals.judged_at)),
+        Fact("Last message delivered", _when(vitals.delivered_at)),
         Fact("Waiting", f"{vitals.waiting:,}"),
-        Fact("Perhaps arrived", f"{vitals.unknown:,}"),
-        Fact("Undeliverable", f"{vitals.dead:,}"),
+        Fact("Unclear", f"{vitals.unknown:,}"),
+        Fact("Given up", f"{vitals.dead:,}"),
         Fact("Open incidents", f"{vitals.open_incidents:,}"),
-        Fact("Next word by", _instant(next_word_by(vitals.at))),
+        Fact("Next word by", instant(next_word_by(vitals.at))),
     )
 
 
-def _instant(when: datetime | None) -> str:
-    if when is None:
-        return "never"
-    at = when.astimezone(UTC)
-    return f"{day(at)}, {at:%H:%M} UTC"
+def _when(at: datetime | None) -> str:
+    return "never" if at is None else instant(at)

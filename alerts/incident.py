@@ -216,7 +216,8 @@ class Decision:
     """What follows from one look: the reason, the incident as it is now, and what a reader sees of it.
 
     `says`: the root message should be posted or edited. `replies`: a line in its thread is due. `calls`:
-    someone else has to hear of it as well, since nobody has taken it on.
+    someone else has to hear of it as well, since nobody has taken it on. `with_it`: how many incidents that
+    are told in its thread the same was done to, where somebody asked for it.
     """
 
     reason: Reason
@@ -224,6 +225,7 @@ class Decision:
     says: bool = False
     replies: bool = False
     calls: bool = False
+    with_it: int = 0
 
 
 def labels_of(reading: Reading, severity: Severity) -> dict[str, str]:

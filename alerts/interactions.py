@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from alerts.incident import Decision, Incident, Reason, State
-from alerts.wording import day, readable, shortened
+from alerts.wording import day, instant, readable, shortened
 
 PREFIX = "lodestone:"
 """How the action id of each of our buttons begins; those of other apps are none of ours."""
@@ -58,6 +58,7 @@ class Press:
     message_ts: str
     thread_ts: str = ""  # of the thread that its message stands in; empty: it stands in the channel
     response_url: str = ""  # where Slack takes an answer for half an hour
+    is_of_others: bool = False  # it is somebody's of another workspace that shares the channel
 
     @property
     def asks(self) -> Action | None:
@@ -103,6 +104,7 @@ def presses_of(payload: object) -> tuple[Press, ...]:
             message_ts=ts,
             thread_ts=_fitting(_ID, container.get("thread_ts")),
             response_url=_text(whole.get("response_url"))[:1000],
+            is_of_others=_is_of_others(whole, user),
         )
     return tuple(found.values())
 
@@ -126,28 +128,42 @@ def is_signed(
 # --- answers ----------------------------------------------------------------------
 
 
-def answered(action: Action, decision: Decision, *, by: str) -> str:
-    """What became of it, for whoever pressed; `by` is how the ledger calls them."""
+def answered(action: Action, decision: Decision) -> str:
+    """What became of it, for whoever pressed."""
     incident = decision.incident
     if incident is None:
         return unknown_answer()
     if not incident.state.is_open:
         return over_answer(action, incident)
     is_done = decision.reason is not Reason.UNCHANGED
+    others = with_it(decision)
     match action:
         case Action.ACKNOWLEDGE if is_done:
-            told = "You have taken this on. Nobody else is called."
+            told = f"You have taken this on{others}. Nobody else is called."
         case Action.ACKNOWLEDGE:
-            told = _taken(incident, by)
+            told = _taken(incident)
         case Action.UNSNOOZE if is_done:
-            told = "Awake again: what is new of it is posted."
+            told = f"Awake again{others}: what is new of {'them' if others else 'it'} is posted."
         case Action.UNSNOOZE:
             told = "It was not snoozed: nothing had to be done."
         case _ if is_done and incident.snoozed_until is not None:
-            told = f"Snoozed until {_instant(incident.snoozed_until)}.{_wakes(incident)}"
+            told = f"Snoozed until {instant(incident.snoozed_until)}{others}.{_wakes(incident)}"
+        case _ if incident.snoozed_until is not None:
+            told = (
+                f"Snoozed already until {instant(incident.snoozed_until)} by "
+                f"{readable(incident.snoozed_by)}: that is longer than what you asked for, so it stays."
+            )
         case _:
             return late_answer(incident)
     return _about(incident, told)
+
+
+def with_it(decision: Decision) -> str:
+    """The words for what else of its message the same was done to: ", and the 2 told with it"; or none."""
+    if not decision.with_it:
+        return ""
+    others = "one" if decision.with_it == 1 else str(decision.with_it)
+    return f", and the {others} told with it"
 
 
 def late_answer(incident: Incident) -> str:
@@ -168,7 +184,20 @@ def unknown_answer() -> str:
     """The answer to a button whose incident nobody knows, as after a move to another database."""
     return (
         "This alert is not known here any more, so nothing was done. "
-        "`lodestone alerts list --all` shows those that are."
+        "Those that are known: lodestone alerts list --all"
+    )
+
+
+def past_answer(incident: Incident) -> str:
+    """The answer where something is asked of a look into the past, which offers only its numbers."""
+    return _about(incident, "This is a look into the past: there is nothing to do about it.")
+
+
+def others_answer() -> str:
+    """The answer to somebody of another workspace that shares the channel."""
+    return (
+        "This alert belongs to another workspace, and only its people may press the buttons, so nothing "
+        "was done. Please ask them."
     )
 
 
@@ -186,7 +215,7 @@ def failed_answer(action: Action | None, incident_id: str) -> str:
         Action.SNOOZE_WEEK: f"snooze {key} --for 7d",
         Action.UNSNOOZE: f"unsnooze {key}",
     }.get(action or Action.NUMBERS, f"show {key}")
-    return f"This could not be noted. Please press again in a minute, or run `lodestone alerts {command}`."
+    return f"This could not be noted. Please press again in a minute, or run: lodestone alerts {command}"
 
 
 _VERBS = {
@@ -197,11 +226,10 @@ _VERBS = {
 }
 
 
-def _taken(incident: Incident, by: str) -> str:
-    when = f" ({_instant(incident.acknowledged_at)})" if incident.acknowledged_at else ""
-    is_own = incident.acknowledged_by == by
-    who = "You have" if is_own else f"{readable(incident.acknowledged_by)} has"
-    return f"{who} taken this on already{when}."
+def _taken(incident: Incident) -> str:
+    # Never "by you": two people may have the same name in Slack.
+    when = f" on {instant(incident.acknowledged_at)}" if incident.acknowledged_at else ""
+    return f"Taken on already by {readable(incident.acknowledged_by)}{when}."
 
 
 def _wakes(incident: Incident) -> str:
@@ -214,10 +242,6 @@ def _wakes(incident: Incident) -> str:
 def _about(incident: Incident, told: str) -> str:
     """With the headline: Slack shows the answer at the end of the channel, not beside its message."""
     return f"{shortened(readable(incident.reading.headline), 150)}\n{told}"
-
-
-def _instant(when: datetime) -> str:
-    return f"{day(when)}, {when:%H:%M} UTC"
 
 
 # --- odd payloads -------------------------------------------------------------------
@@ -235,6 +259,15 @@ def _fitting(form: re.Pattern[str], *candidates: object) -> str:
     """The first that is text of this form; empty for none."""
     fits = (one for one in candidates if isinstance(one, str) and form.fullmatch(one))
     return next(fits, "")
+
+
+def _is_of_others(whole: Mapping[str, Any], user: Mapping[str, Any]) -> bool:
+    """Whether the person's workspace is neither the one that the app is installed in nor its organisation."""
+    team, enterprise = _mapping(whole.get("team")), _mapping(whole.get("enterprise"))
+    ids = (team.get("id"), team.get("enterprise_id"), enterprise.get("id"))
+    own, theirs = set(map(_text, ids)) - {""}, _text(user.get("team_id"))
+    # Where Slack doesn't say both, there is nothing to compare.
+    return bool(own and theirs) and theirs not in own
 
 
 def _name(user: Mapping[str, Any], user_id: str) -> str:

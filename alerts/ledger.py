@@ -18,11 +18,22 @@ class EntryKind(enum.StrEnum):
     REPLY = "reply"  # a line in the thread
     CHART = "chart"  # a picture in the thread; never in the way of text
     NOTICE = "notice"  # a message of its own in another channel, for whoever has to be called
+    AMEND = "amend"  # the notice as it should look now; only the newest counts
 
     @property
     def stands_alone(self) -> bool:
         """Whether it is posted without a message of its incident standing before it."""
         return self in {EntryKind.ROOT, EntryKind.NOTICE}
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it concerns a message that stands in another channel than its incident's."""
+        return self in {EntryKind.NOTICE, EntryKind.AMEND}
+
+    @property
+    def edits(self) -> bool:
+        """Whether it changes a message that stands: made twice, it looks the same."""
+        return self in {EntryKind.EDIT, EntryKind.AMEND}
 
 
 class OutboxState(enum.StrEnum):
@@ -41,7 +52,8 @@ class NewEntry:
     """Something to say, as `record` is given it; `message` is neutral and JSON can hold it.
 
     ROOT and EDIT mean the same here, "the root message should look like this": whether it has to be
-    posted or edited is known only inside the transaction.
+    posted or edited is known only inside the transaction. So is whether there are notices that an AMEND
+    has to change; it goes to where they stand.
     """
 
     kind: str  # an EntryKind
@@ -108,6 +120,7 @@ class OutboxEntry:
     thread: Receipt | None  # the message in whose thread all of it stands; None: in its root's own
     root_key: str  # the root's delivery key: an edit carries it on
     channel_id: str | None  # learnt from an earlier receipt of the same channel
+    place: str  # the channel it goes to, for its pace: where its thread or its root stands, by the route's word
     sent_at: datetime | None = None
 
 
@@ -128,6 +141,7 @@ class OutboxSummary:
     # When a message that was sent twice for want of an answer is looked at for the first time.
     first_sweep_at: datetime | None = None
     sweep_due_at: datetime | None = None  # and when the next look at any of them is due
+    waits: tuple[str, ...] = ()  # what Slack asked to wait for, one sentence a channel
     is_paused: bool = False  # nothing at all is sent for the moment: the token was refused
 
 
@@ -138,7 +152,9 @@ AT_ANY_PACE = timedelta(0)
 class Ledger(Protocol):
     """What delivery asks of the ledger; each call is one committed transaction."""
 
-    def expire(self, book: str | None, now: datetime) -> int: ...
+    def expire(
+        self, book: str | None, now: datetime, *, sweep_at: datetime | None = None
+    ) -> int: ...
     def claim(
         self,
         book: str | None,
@@ -154,7 +170,8 @@ class Ledger(Protocol):
         now: datetime,
         pace: timedelta = AT_ANY_PACE,
         sweep_at: datetime | None = None,
-    ) -> None: ...
+    ) -> bool: ...
+    def post_anew(self, entry: OutboxEntry, why: str, *, now: datetime) -> None: ...
     def mark_unknown(
         self, entry: OutboxEntry, error: str, *, now: datetime, look_at: datetime
     ) -> None: ...
@@ -167,9 +184,10 @@ class Ledger(Protocol):
         not_before: datetime,
         error: str = "",
         is_repeat_possible: bool = False,
+        sweep_at: datetime | None = None,
     ) -> None: ...
     def sweepable(self, book: str | None, now: datetime) -> tuple[OutboxEntry, ...]: ...
-    def swept(self, entry: OutboxEntry, *, next_at: datetime | None) -> None: ...
+    def swept(self, entry: OutboxEntry, *, now: datetime, next_at: datetime | None) -> None: ...
     def look_again(
         self, entry: OutboxEntry, *, at: datetime, error: str = "", was_conclusive: bool
     ) -> None: ...
@@ -219,6 +237,12 @@ def told_at_once(waiting: Mapping[str, Any], newer: Mapping[str, Any]) -> dict[s
 def repeat_marked(message: Mapping[str, Any]) -> dict[str, Any]:
     """The message, saying that it may stand in the channel twice."""
     mark = "Possible repeat: an earlier attempt got no clear answer."
+    return {**message, "lead": f"{message.get('lead', '')} {mark}".strip()}
+
+
+def told_anew(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The message, saying that it takes the place of one that no edit reaches."""
+    mark = "Posted anew: the earlier message was deleted, or can't be edited any more."
     return {**message, "lead": f"{message.get('lead', '')} {mark}".strip()}
 
 

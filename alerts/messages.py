@@ -122,7 +122,7 @@ def root_message(
         beside=incident.beside,
         mention=mention if is_open else "",
         incident=incident.id,
-        actions=_actions(incident),
+        actions=_actions(incident, book),
     )
 
 
@@ -179,12 +179,42 @@ def call_notice(
         reply,
         kind="notice",
         advice=incident.reading.advice,
-        actions=tuple(one for one in _actions(incident) if one in wanted),
+        actions=tuple(one for one in _actions(incident, book) if one in wanted),
+    )
+
+
+def amended_notice(
+    incident: Incident,
+    reason: Reason,
+    *,
+    known_at: datetime,
+    book: str,
+    links: Sequence[tuple[str, str]] = (),
+) -> Message:
+    """A notice as it should look once the incident has moved on: who has taken it on, or how it stands."""
+    notice = call_notice(incident, reason, known_at=known_at, book=book, links=links)
+    is_open = incident.state.is_open
+    label = _root_label(incident)
+    if is_open and incident.acknowledged_at is not None:
+        label = "Taken on"
+    elif is_open and incident.snoozed_until is not None:
+        label = "Snoozed"
+    elif incident.called_at is not None and is_open and incident.severity is Severity.CRITICAL:
+        label = _reply_label(incident, Reason.UNACKNOWLEDGED)
+    return replace(
+        notice,
+        label=label,
+        lead=_lead(incident, known_at, book),
+        advice=notice.advice if is_open else "",
     )
 
 
 def numbers_message(incident: Incident, *, known_at: datetime, book: str) -> Message:
-    """Everything that was measured, for one who asked: nothing is left out, and nothing is advised."""
+    """Everything that was measured, for one who asked, and nothing that is advised.
+
+    What a channel has no room for, its renderer cuts: Slack's shows nine drivers and nine lines of evidence,
+    each part only while there is room, and two hundred characters of a value.
+    """
     root = root_message(incident, Reason.UNCHANGED, known_at=known_at, book=book)
     reading = incident.reading
     return replace(
@@ -212,8 +242,8 @@ def _measured(incident: Incident) -> tuple[Fact, ...]:
     if incident.previous_value is not None and incident.previous_at is not None:
         was = incident.previous_measured or _measure(incident.previous_value, reading.unit)
         own["Before"] = f"{was} ({day(incident.previous_at)})"
-    for severity, words in sorted(reading.exits, reverse=True):
-        own[f"{severity.name.capitalize()} ends when"] = words
+    # Of what is over, an end still to come would be untrue.
+    own |= _ends(reading) if incident.state.is_open else {}
     if incident.peak > incident.severity:
         own["Highest so far"] = incident.peak.name.lower()
     if incident.episode > 1:
@@ -222,9 +252,20 @@ def _measured(incident: Incident) -> tuple[Fact, ...]:
     return tuple(Fact(label, value) for label, value in own.items() if label not in said)
 
 
-def _actions(incident: Incident) -> tuple[Action, ...]:
-    """What may be asked of an incident as it stands; of one that has ended only its numbers."""
-    if not incident.state.is_open:
+def _ends(reading: Reading) -> dict[str, str]:
+    """What ends each severity, worst first; severities that one thing ends are named together."""
+    names: dict[str, list[str]] = {}
+    for severity, words in sorted(reading.exits, reverse=True):
+        names.setdefault(words, []).append(severity.name.lower())
+    return {
+        f"{' and '.join(those).capitalize()} {'ends' if len(those) == 1 else 'end'} when": words
+        for words, those in names.items()
+    }
+
+
+def _actions(incident: Incident, book: str) -> tuple[Action, ...]:
+    """What may be asked of an incident as it stands; of one that has ended, or lies in the past, its numbers."""
+    if not incident.state.is_open or is_replay(book):
         return (Action.NUMBERS,)
     take = () if incident.acknowledged_at is not None else (Action.ACKNOWLEDGE,)
     is_asleep = incident.snoozed_until is not None
@@ -322,9 +363,9 @@ def _reply_label(incident: Incident, reason: Reason) -> str:
         return "Nobody has taken this on"
     if reason is Reason.WOKEN:
         easing = incident.state is State.RECOVERING or incident.reading.severity is None
-        return f"Snooze over, {'easing' if easing else f'still {word}'}"
+        return f"Snooze over, {'easing' if easing else f'still {_STAYS[incident.severity]}'}"
     if reason is Reason.RENEWED:
-        return f"Said anew, {word}"
+        return f"Still {_STAYS[incident.severity]}"
     if reason is Reason.ESCALATED:
         return f"Raised to {word}"
     if reason is Reason.LIMIT_CHANGED:
@@ -339,9 +380,11 @@ def _lead(incident: Incident, known_at: datetime, book: str) -> str:
         again = f" It has opened {incident.episode} times since {day(incident.opened_at)}."
     if incident.renewals:
         times = "once" if incident.renewals == 1 else f"{incident.renewals} times"
-        again += f" It was said anew {times}, since it still held when its time was over."
+        again += f" It was said again {times}, since it still held when its time was over."
     # A look into the past sees one day: it can't know since when.
     when = f"on {day(known_at)}" if is_replay(book) else ""
+    if incident.type == DRILL and incident.state.is_ended:
+        return f"Over since {day(incident.changed_at)}: a drill ends by itself."
     match incident.state:
         case State.RESOLVED:
             lasted = (incident.changed_at - incident.since).days
@@ -418,6 +461,8 @@ def _until(incident: Incident) -> str:
 
 def _why_now(incident: Incident, reason: Reason) -> str:
     """The reason of the decision as a sentence, with the numbers that made it."""
+    if incident.type == DRILL:
+        return "" if incident.state.is_ended else incident.reading.standing
     now = f"{_measure_sentence(incident)}{_was(incident)}"
     word = incident.severity.name.lower()
     match reason:
@@ -444,7 +489,7 @@ def _why_now(incident: Incident, reason: Reason) -> str:
         case Reason.EXPIRED:
             return f"No newer answer came before the end of what it spoke of. Last: {_measure_sentence(incident)}"
         case Reason.RENEWED:
-            return f"The time it spoke of is over, and it is past its limit still. {now}"
+            return f"The time it spoke of is over, and it is still past its limit. {now}"
         case Reason.EVAL_ERROR:
             return f"Its rule failed; operators were told. Last: {_measure_sentence(incident)}"
         case Reason.RELEASED:

@@ -176,16 +176,21 @@ class SlackSender:
         return self._post(channel, text, blocks, delivery_key, thread_ts)
 
     def _joined(self, channel: str) -> bool:
-        """Whether the app is now in a public channel that it was not in."""
+        """Whether the app is now in a public channel that it was not in; raises NotAppliedError in trouble."""
         try:
             channel_id = self._channel_id(channel)
             self._call(
                 "conversations.join",
                 lambda: self._client.conversations_join(channel=channel_id).data,
             )
-        except DeliveryError:
+        except RefusedError:
             return False  # without that permission it has to be invited, as the refusal says
-        return True
+        except UnclearError as error:
+            reason = error.reason
+        else:
+            return True
+        # Nothing was posted yet, whatever became of the joining.
+        raise NotAppliedError(reason)
 
     def _post(
         self,
@@ -382,14 +387,24 @@ class SlackSender:
             return channel  # channels may not be listed: Slack's own answer to the name will say so
 
     def _listed(self, cursor: str | None) -> dict[str, Any]:
-        return self._call(
-            "conversations.list",
-            lambda: (
-                self._client.conversations_list(
-                    exclude_archived=True, limit=1000, cursor=cursor
-                ).data
-            ),
-        )
+        """Channels that the app may know of; where it lacks `groups:read`, public ones only."""
+
+        def listed(kinds: str) -> dict[str, Any]:
+            return self._call(
+                "conversations.list",
+                lambda: (
+                    self._client.conversations_list(
+                        types=kinds, exclude_archived=True, limit=1000, cursor=cursor
+                    ).data
+                ),
+            )
+
+        try:
+            return listed("public_channel,private_channel")
+        except RefusedError as error:
+            if error.code != "missing_scope":
+                raise
+        return listed("public_channel")
 
     def _send_bytes(self, address: str, image: bytes) -> dict[str, Any]:
         if urlsplit(address).scheme not in self._schemes:

@@ -86,9 +86,16 @@ def acknowledge(incident: Incident, by: str, *, now: datetime) -> Decision:
     return _noted(Reason.ACKNOWLEDGED, taken)
 
 
-def snooze(incident: Incident, by: str, until: datetime, *, now: datetime) -> Decision:
-    """Post nothing of it until then; a higher severity wakes it, and an end is told."""
+def snooze(
+    incident: Incident, by: str, until: datetime, *, now: datetime, may_shorten: bool = True
+) -> Decision:
+    """Post nothing of it until then; a higher severity wakes it, and an end is told.
+
+    Unless it `may_shorten` it, a snooze that lasts longer stays as it is.
+    """
     if not incident.state.is_open or until <= now:
+        return Decision(Reason.UNCHANGED, incident)
+    if not may_shorten and incident.snoozed_until is not None and incident.snoozed_until >= until:
         return Decision(Reason.UNCHANGED, incident)
     asleep = replace(incident, snoozed_by=by, snoozed_until=until, snoozed_at=incident.severity)
     return _noted(Reason.SNOOZED, asleep)
@@ -99,6 +106,13 @@ def unsnooze(incident: Incident, *, now: datetime) -> Decision:
     if incident.snoozed_until is None:
         return Decision(Reason.UNCHANGED, incident)
     return _noted(Reason.WOKEN, awake(incident))
+
+
+def still_calls(incident: Incident, severity: Severity) -> bool:
+    """Whether people who were to hear of it at that severity still have to."""
+    is_quiet = bool(incident.held) or incident.snoozed_until is not None
+    is_due = incident.state.is_open and incident.severity >= severity and not is_quiet
+    return is_due and incident.acknowledged_at is None
 
 
 def awake(incident: Incident) -> Incident:

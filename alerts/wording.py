@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -61,6 +61,12 @@ def change(share: float) -> str:
 def day(when: date | datetime) -> str:
     """A date as people write it: "21 Jun 2025"."""
     return f"{when.day} {_MONTHS[when.month - 1]} {when.year}"
+
+
+def instant(when: datetime) -> str:
+    """An aware instant to the minute, in UTC: "21 Jun 2025, 23:59 UTC"."""
+    at = when.astimezone(UTC)
+    return f"{day(at)}, {at:%H:%M} UTC"
 
 
 def month(when: date) -> str:

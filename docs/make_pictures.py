@@ -1,5 +1,6 @@
 """Renders the README's pictures, and one of each kind of message, by the tests' stand-in for Slack."""
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from flows import steps
 from flows.settings import load_settings
 from flows.wiring import build
 from forecasting.charts import balance_fan
-from tests.delivery.pictures import kinds, pictures
+from tests.delivery.pictures import digest, kinds, pictures
 from tests.slack_standin import StandIn
 
 PICTURES = ROOT / "docs" / "pictures"
@@ -32,11 +33,15 @@ def main() -> None:
 
 
 def of_each_kind() -> None:
-    """Every kind of message as a reader sees it; tests hold the renderer to these."""
+    """Every kind of message as a reader sees it; tests hold the renderer to these, and these to the goldens."""
     folder = PICTURES / "slack"
     folder.mkdir(exist_ok=True)
-    for name, picture in pictures(kinds()).items():
+    shown = kinds()
+    for name, picture in pictures(shown).items():
         _save(picture, folder / f"{name}.png", colours=64)
+    made_of = {name: digest(one) for name, one in sorted(shown.items())}
+    text = json.dumps(made_of, indent=2)
+    (folder / "goldens.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 def of_the_readme() -> None:

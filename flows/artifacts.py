@@ -450,7 +450,7 @@ def _most_severe_first(incidents: Iterable[Incident]) -> list[Incident]:
 def outbox_page(
     counts: Mapping[str, int], oldest_unsent_seconds: float, problems: Sequence[str]
 ) -> Artifact:
-    """What a delivery did, what is left, and what somebody has to mend; `counts` are those of the delivery."""
+    """How much a delivery sent and what it left, by the words of the counts, and what somebody has to mend."""
     oldest = timedelta(seconds=round(oldest_unsent_seconds))
     figures = {**counts, "oldest unsent": f"{oldest}" if oldest else "none"}
     lines = [

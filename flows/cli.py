@@ -699,7 +699,7 @@ def _check(options: argparse.Namespace) -> int:
         told += f"; failing: {', '.join(failing)}" if failing else ""
         checks.append(("rules", not failing, told))
         left = service.ledger.summary(steps.LIVE_BOOK, service.clock())
-        waiting = f"{left.pending + left.sending + left.unknown} waiting, {left.dead} undeliverable"
+        waiting = f"{left.pending + left.sending + left.unknown} waiting, {left.dead} given up"
         if replays := waiting_replays(service):
             waiting += f" (and {replays} of looks into the past: alerts deliver --as-of DATE)"
         checks.append(("outbox", not left.dead, "; ".join([waiting, *left.problems])))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flows.storage.ledger import IncidentScore, Transition
 
 UNTIL_EMPTY_SECONDS = 900.0
+MOST_DRILLS = 10_000
 
 _SPAN = re.compile(r"(\d{1,4})(m|h|d|w)")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -91,9 +92,10 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     drill.add_argument(
         "--count",
-        type=a_count,
+        type=_a_drill_count,
         metavar="N",
-        help="write N of them into the outbox, in one channel, and leave them to the delivery",
+        help=f"write N of them (at most {MOST_DRILLS:,}) into the outbox, in one channel, and leave them to "
+        "the delivery",
     )
     drill.add_argument(
         "--severity",
@@ -128,7 +130,15 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="stay, and send whatever is written within a second or so; Ctrl-C ends it",
     )
     add_as_of(deliver)
-    add_command(actions, "redrive", _redrive, "put undeliverable (DEAD) messages back in line")
+    again = add_command(
+        actions, "redrive", _redrive, "put messages that were given up (DEAD) back in line"
+    )
+    again.add_argument(
+        "--drop",
+        action="store_true",
+        help="instead, let go of them for good: they are never sent, and nobody hears of them again",
+    )
+    _add_by(again)
     cli_health.register(actions)
 
 
@@ -156,6 +166,14 @@ def _add_end(command: argparse.ArgumentParser, *, required: bool) -> None:
     end.add_argument(
         "--for", dest="span", type=_a_span, metavar="SPAN", help="for 90m, 36h, 3d or 2w"
     )
+
+
+def _a_drill_count(text: str) -> int:
+    count = a_count(text)
+    if count > MOST_DRILLS:
+        message = f"{count:,} drills: at most {MOST_DRILLS:,}"
+        raise argparse.ArgumentTypeError(message)
+    return count
 
 
 def _an_instant(text: str) -> datetime:
@@ -380,19 +398,26 @@ def _unsnooze(options: argparse.Namespace) -> int:
 
 
 def _acted(options: argparse.Namespace, decision: "Decision", told: str) -> int:
-    from flows.service import LIVE_BOOK
+    from alerts.interactions import with_it
+    from alerts.messages import is_replay
 
     incident = _of(decision)
     lines = [f"{incident.id[:8]}  {incident.reading.headline}", f"          {told}"]
+    if others := with_it(decision):
+        lines.append(f"          {others.removeprefix(', ')}")
     if decision.says:
-        # A look into the past has no scheduled delivery.
-        is_past = incident.book != LIVE_BOOK
+        # A look into the past has no scheduled delivery; a drill has that of what is live.
+        is_past = is_replay(incident.book)
         date = f" --as-of {incident.book.split()[-1]}" if is_past else ""
         when = "at the latest in five minutes, or now by" if not is_past else "with"
         lines.append(f"          its message says so {when} `lodestone alerts deliver{date}`")
     answer(
         options,
-        {"reason": decision.reason.value, "incident": _listed_object(incident, "")},
+        {
+            "reason": decision.reason.value,
+            "incident": _listed_object(incident, ""),
+            "with_it": decision.with_it,
+        },
         lines,
     )
     return FINE
@@ -529,13 +554,19 @@ def _drill(options: argparse.Namespace) -> int:
     with open_service() as service:
         if options.count is not None:
             channel, incidents = leave_drills(service, options.count, **how)
+            told = f"{_count(len(incidents), 'drill')} for {channel} in the outbox"
+            if service.sender is None:
+                told += (
+                    "; LODESTONE_SLACK_TOKEN is not set here: they wait for a delivery that has one"
+                )
+            else:
+                told += (
+                    ": sent by the next scheduled delivery, or now by `lodestone alerts deliver`"
+                )
             answer(
                 options,
                 {"written": len(incidents), "channel": channel, "incidents": incidents},
-                [
-                    f"{_count(len(incidents), 'drill')} for {channel} in the outbox: sent at the latest "
-                    "in five minutes, or now by `lodestone alerts deliver --until-empty`"
-                ],
+                [told],
             )
             return FINE
         results = drill(service, **how)
@@ -571,7 +602,12 @@ def _deliver(options: argparse.Namespace) -> int:
         else:
             report = deliver(service, at, patience_seconds=patience, is_stopped=stop.is_set)
     left = report.left
-    more = {"dead_charts": left.dead_charts, "problems": report.problems, "lacking": report.lacking}
+    more = {
+        "dead_charts": left.dead_charts,
+        "problems": report.problems,
+        "waits": left.waits,
+        "lacking": report.lacking,
+    }
     answer(
         options,
         {
@@ -590,9 +626,14 @@ def _deliver(options: argparse.Namespace) -> int:
 
 
 def _redrive(options: argparse.Namespace) -> int:
-    from flows.desk import redrive
+    from flows.desk import let_go, redrive
 
     with open_service() as service:
+        if options.drop:
+            count = let_go(service, by=_by(options))
+            told = f"{count} let go of; they are never sent"
+            answer(options, {"dropped": count}, [told if count else "none is DEAD"])
+            return FINE
         count = redrive(service)
     answer(
         options,

@@ -11,7 +11,7 @@ def register(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         actions,
         "health",
         _health,
-        "whether rules are judged and messages arrive: exit code 0, 1 when late, 3 with DEAD messages",
+        "whether rules are judged and messages arrive: exit code 0, 1 when late, 3 with messages given up",
     )
 
 

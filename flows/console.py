@@ -30,7 +30,7 @@ exit codes:
   0  fine
   1  the run failed, or a check did not pass
   2  wrong usage, settings, catalogue or rule file
-  3  messages remain that can't be delivered (DEAD); see `lodestone alerts redrive`
+  3  messages remain that were given up (DEAD); see `lodestone alerts redrive`
   4  Prefect can't be reached, its port is busy, or Lodestone already runs here
   5  the database can't be used
   130  ended by Ctrl-C before it was done

@@ -1,7 +1,7 @@
 """Step 5: the outbox goes to Slack, once or for as long as somebody lets it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -20,6 +20,11 @@ from flows.storage.ledger import SqlLedger
 A_DAY = 86_400.0
 """Seconds; longer than that, no delivery has an end to wait for."""
 
+SHORTEST_WAIT = timedelta(seconds=0.05)
+
+SAID_AGAIN_AFTER = timedelta(hours=1)
+"""How long a watching delivery keeps a trouble to itself that it has told of."""
+
 WATCH_EVERY = timedelta(seconds=0.5)
 """How long a message may lie in the outbox before a watching delivery sees it."""
 
@@ -36,6 +41,16 @@ class OutboxReport:
     lacking: tuple[
         str, ...
     ] = ()  # permissions that the Slack app lacks, with what is missing without
+
+    def then(self, later: "OutboxReport") -> "OutboxReport":
+        """Both deliveries, one right after the other, as one."""
+        return replace(
+            later,
+            sent=self.sent + later.sent,
+            token_problem=later.token_problem or self.token_problem,
+            unmended=self.unmended + later.unmended,
+            lacking=tuple(dict.fromkeys(self.lacking + later.lacking)),
+        )
 
     @property
     def counts(self) -> dict[str, int]:
@@ -55,7 +70,7 @@ class OutboxReport:
                 f"LODESTONE_SLACK_TOKEN is not set: {counts['pending']} messages wait in the outbox"
             )
         lines += map(_lack, self.lacking)
-        return [*lines, *self.problems]
+        return [*lines, *self.problems, *self.left.waits]
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -111,14 +126,18 @@ def deliver(
         moved = now if delivered.sent or delivered.removed else moved
         # A second copy may still land: whoever waits for the end wants it gone.
         due = min(filter(None, (delivered.next_due_at, delivered.first_sweep_at)), default=None)
-        if due is None:
+        # Where Slack answers nothing, what is new is due all the time: that is no reason to stay either.
+        if due is None or now - moved > timedelta(seconds=patience_seconds + 1) + 2 * pace:
             break
         # A pace is no reason to leave: its end is near, and certain.
         ends = max(now + pace, moved + timedelta(seconds=patience_seconds))
         if due > min(ends, began + timedelta(seconds=longest_seconds)):
             break
-        _wait(service, due, is_stopped)
+        # Never without a pause: what is due may still be refused, by a pause or a lock.
+        _wait(service, max(due, now + SHORTEST_WAIT), is_stopped)
     left = service.ledger.summary(at.book, service.clock())
+    if left.is_paused and not token_problem:
+        token_problem = left.problems[0]  # it was refused a moment ago, perhaps to another worker
     return OutboxReport(
         sent,
         left,
@@ -142,32 +161,31 @@ def keep_delivering(
     away for a while is waited for.
     """
     sent = 0
-    before: tuple[str, ...] = ()
+    said: dict[str, datetime] = {}
+    problems: tuple[str, ...]
     lacking, _ = _lacking(service, service.ledger.summary(at.book, service.clock()))
     for scope in lacking:
         told(_lack(scope))
     while not is_stopped():
+        now = service.clock()
         try:
-            now = service.clock()
             left = service.ledger.summary(at.book, now)
             if service.sender is not None and any(due <= now for due in _dues(left)):
                 delivered = deliver_once(service, at, is_stopped=is_stopped)
                 sent += delivered.sent
-                left = service.ledger.summary(at.book, service.clock())
                 if delivered.sent:
-                    told(
-                        f"{delivered.sent} sent, {left.pending + left.unknown} waiting, {sent} in all"
-                    )
-                problems = (*left.problems, *delivered.unmended)
+                    waiting = delivered.pending + delivered.unknown
+                    told(f"{delivered.sent} sent, {waiting} waiting, {sent} in all")
+                problems, coming = delivered.problems, [delivered.next_due_at or now + WATCH_EVERY]
             else:
-                problems = left.problems
-            coming = [due for due in _dues(left) if due > now]
+                problems, coming = left.problems, [due for due in _dues(left) if due > now]
         except DatabaseUnusableError as error:
             problems, coming = (str(error),), []
         for problem in problems:
-            if problem not in before:
+            # A pause that ends and begins again is the same trouble.
+            if now - said.get(problem, now - SAID_AGAIN_AFTER) >= SAID_AGAIN_AFTER:
                 told(problem)
-        before = problems
+                said[problem] = now
         _wait(service, min([service.clock() + WATCH_EVERY, *coming]), is_stopped)
     return sent
 
@@ -226,4 +244,4 @@ def _wait(service: Outlet, until: datetime, is_stopped: Callable[[], bool]) -> N
 
 def _rendered(message: Mapping[str, Any], *, buttons: bool) -> Rendered:
     content = render_slack(Message.from_dict(message), buttons=buttons)
-    return Rendered(content.text, content.blocks)
+    return Rendered(content.text, content.blocks, content.call)

@@ -35,6 +35,9 @@ NAME_LIMIT = 120
 IDS_NAMED = 5
 """Incidents that an error lists when the first characters of an id fit several."""
 
+DRILLS_LAST = timedelta(days=1)
+"""How long counted drills may take to arrive, and can be acknowledged."""
+
 DRILL_PATIENCE_SECONDS = 30.0
 """How long a drill waits, beside the time in which an unclear answer may still turn up."""
 
@@ -67,7 +70,9 @@ def incident_of(service: Service, key: str) -> Incident:
 
 
 def acknowledge(service: Service, key: str, *, by: str, press: Settling | None = None) -> Decision:
-    """Someone takes an incident on: nobody else is called. UNCHANGED when somebody has already.
+    """Someone takes an incident on, and what is told in its thread: nobody else is called.
+
+    UNCHANGED when somebody has already; otherwise `with_it` says how many others went with it.
 
     Raises UsageError for an incident that nobody knows, that has ended, or that nobody was told of. The
     `press` that asked for it, if it was a button, is settled with it; AlreadySettledError: it was before.
@@ -80,10 +85,14 @@ def acknowledge(service: Service, key: str, *, by: str, press: Settling | None =
 def snooze(
     service: Service, key: str, until: datetime, *, by: str, press: Settling | None = None
 ) -> Decision:
-    """Nothing new of an incident is posted until then; a higher severity wakes it. Raises UsageError."""
+    """Nothing new of an incident is posted until then; a higher severity wakes it. Raises UsageError.
+
+    Asked for by a `press`, it never shortens a longer snooze: a button is too easily pressed on an old look
+    of a message.
+    """
     by, now = _name(by), service.clock()
     require_until(until, now)
-    change = partial(telling.snooze, by=by, until=until, now=now)
+    change = partial(telling.snooze, by=by, until=until, now=now, may_shorten=press is None)
     return _act(service, key, change, f"by {by}, until {instant(until)}", "snoozed", press)
 
 
@@ -175,7 +184,7 @@ def _told(incident: Incident, root: OutboxEntry | None, now: datetime) -> str:
         case OutboxState.SENT:
             return f"told in {place}"
         case OutboxState.DEAD:
-            return f"can't be delivered to {place}: {root.error}"
+            return f"given up for {place}: {root.error}"
         case OutboxState.SKIPPED:
             return f"not shown in {place}: {root.error}"
         case OutboxState.PENDING if root.not_before > now:
@@ -389,12 +398,26 @@ def leave_drills(
     ((route, place),) = _drilled(service, routes, channel)
     began = service.clock()
     book = drill_book(began)
-    readings = [
-        drill_reading(route, book, place, number=number, count=count, severity=severity)
-        for number in range(1, count + 1)
-    ]
+    has_buttons = service.settings.slack_buttons
+    one = partial(drill_reading, count=count, severity=severity, has_buttons=has_buttons)
+    readings = [one(route, book, place, number=number) for number in range(1, count + 1)]
     chosen = [(route, place)] * count
-    return place, _announce(service, book, readings, chosen, by, began, has_buttons=True)
+    return place, _announce(service, book, readings, chosen, by, began, has_buttons=has_buttons)
+
+
+def end_old_drills(service: Service) -> int:
+    """Give up what is left of drills from the day before and earlier, and end them; says how many there were.
+
+    A drill that comes days later would frighten people, and one that lasts for ever answers no question.
+    """
+    now = service.clock()
+    before = drill_book(now - DRILLS_LAST)
+    books = [book for book in service.ledger.books_open(f"{DRILL} ") if book < before]
+    for book in books:
+        service.ledger.give_up(book, "a drill that was not sent in time", now)
+        for one in service.ledger.open_incidents(book):
+            service.ledger.withdraw(one.id, now=now, compose=lambda _decision: ())
+    return len(books)
 
 
 def _drilled(service: Service, routes: Sequence[str], channel: str) -> list[tuple[Route, str]]:
@@ -475,6 +498,11 @@ def redrive(service: Service) -> int:
     trial = service.settings.slack_channel
     channels = {one.name: trial or one.channel for one in service.ruleset.routes.values()}
     return service.ledger.redrive(channels=channels)
+
+
+def let_go(service: Service, *, by: str) -> int:
+    """Let go of what was given up, for good, whoever asks; says how many."""
+    return service.ledger.let_go(f"let go of by {_name(by)}", service.clock())
 
 
 def waiting_replays(service: Service) -> int:

@@ -2,21 +2,21 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
 from alerts import heartbeat
 from alerts.heartbeat import Vitals, heartbeat_input, heartbeat_message, heartbeat_reading
-from alerts.incident import Incident
+from alerts.incident import Decision, Incident
 from alerts.ledger import EntryKind, NewEntry
 from alerts.routing import Route
 from alerts.rules import FOR_OPERATORS, RuleOptions, SilentPipeline
-from alerts.wording import day, readable, shortened
+from alerts.wording import instant, readable, shortened
 from flows.known import SERVICE_BOOKS, last_judged
 from flows.service import LIVE_BOOK, Moment, Service
-from flows.storage.backlog import Backlog, Owed
+from flows.storage.backlog import Backlog, Owed, Refusal
 
 LATE_AFTER = timedelta(minutes=15)
 """How long a message may wait that no mute keeps: two deliveries, and one that came late."""
@@ -24,9 +24,12 @@ LATE_AFTER = timedelta(minutes=15)
 JUDGED_WITHIN = timedelta(hours=26)
 """How long rules may stay unjudged where no rule on it says otherwise: a day, and two hours."""
 
+DELIVERY_MARGIN_SECONDS = 30.0
+"""How much longer a delivery waits than an unclear answer may still turn up: then it is looked for, and sent again."""
+
 _STATES = ("dead", "unknown", "waiting")
 _REASON_LIMIT = 300
-_GONE = "its message can't be edited any more; the next word is a message of its own"
+_NOT_HERE = "LODESTONE_SLACK_TOKEN is not set here"
 _MOVED = "its route leads to another channel now"
 
 
@@ -45,16 +48,16 @@ class Trouble:
         """What is wrong, since when, and what mends it, in one plain sentence."""
         is_one = self.count == 1
         messages, them = ("1 message", "it") if is_one else (f"{self.count:,} messages", "them")
-        since, why = _instant(self.since), f": {self.reason}" if self.reason else ""
+        since, why = instant(self.since), f": {self.reason}" if self.reason else ""
         match self.state:
             case "dead":
                 return (
-                    f"{self.channel}: {messages} can't be delivered, since {since}{why}; "
+                    f"{self.channel}: {messages} given up, since {since}{why}; "
                     "mend it, then `lodestone alerts redrive`"
                 )
             case "unknown":
                 return (
-                    f"{self.channel}: not known whether {messages} arrived, since {since}{why}; "
+                    f"{self.channel}: unclear whether {messages} arrived, since {since}{why}; "
                     f"each delivery looks for {them} again"
                 )
             case _:
@@ -104,6 +107,17 @@ class Outbox:
     )
     troubles: tuple[Trouble, ...]
     token_problem: str = ""  # why nothing can be sent anywhere
+    drills: int = 0  # beside all these, and no trouble: what is left of drills
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What is left, in the words of a reader."""
+        return {
+            "waiting": self.pending,
+            "unclear": self.unknown,
+            "given up": self.dead,
+            "drills left": self.drills,
+        }
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -119,21 +133,51 @@ def outbox(
 ) -> Outbox:
     """The outbox of a book by the wall clock, that of the live book with the heartbeat's.
 
-    Without a Slack token whatever waits does so as it should: nothing is in the way.
+    Without a Slack token, here and so far anywhere, what was never tried waits as it should: nothing is in
+    the way. Where something was delivered before, the token is missed here.
     """
     backlog = Backlog(service.database)
     owed = backlog.owed(SERVICE_BOOKS if book == LIVE_BOOK else (book,), now)
     counts = Counter(one.message.state for one in owed)
     unsent = [one.message.since for one in owed if one.message.state != "dead"]
-    has_channel = service.sender is not None
+    seen: Sequence[Owed] = owed
+    if service.sender is None:
+        was_used = backlog.last_sent_at() is not None
+        seen = [_without_token(one) for one in owed if was_used or one.message.is_tried]
     return Outbox(
         pending=counts["waiting"],
         unknown=counts["unknown"],
         dead=counts["dead"],
         oldest_unsent_seconds=max(0.0, (now - min(unsent, default=now)).total_seconds()),
-        troubles=troubles(owed, now, unclear_after=unclear_after) if has_channel else (),
-        token_problem=backlog.token_refusal() if has_channel else "",
+        troubles=troubles(seen, now, unclear_after=unclear_after),
+        token_problem=_token_problem(backlog.token_refusal(), owed, now),
+        drills=backlog.drills() if book == LIVE_BOOK else 0,
     )
+
+
+def _without_token(one: Owed) -> Owed:
+    """As whoever has no token sees it: what nobody has tried yet can't be tried from here."""
+    message = one.message
+    return one if message.is_tried else replace(one, message=replace(message, reason=_NOT_HERE))
+
+
+def _token_problem(refusal: Refusal | None, owed: Sequence[Owed], now: datetime) -> str:
+    """Why nothing can be sent: for as long as nobody asks Slack again, and while what it kept waits still.
+
+    A refusal that no delivery has met since is over: it may have been somebody's own token, tried in a shell.
+    """
+    if refusal is None:
+        return ""
+    keeps_something = any(
+        one.message.state != "dead" and one.message.since <= refusal.at for one in owed
+    )
+    lasts = now < refusal.until or (keeps_something and now - refusal.at < LATE_AFTER)
+    return refusal.reason if lasts else ""
+
+
+def delivery_patience_seconds(service: Service) -> float:
+    """How long the scheduled delivery waits without sending anything: until an unclear answer is clear."""
+    return service.settings.slack_reconcile_seconds + DELIVERY_MARGIN_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +203,7 @@ class Health:
         """One sentence: what is wrong, or on what it rests that nothing is."""
         if self.problems:
             return "; ".join(self.problems)
-        return (
-            f"rules were judged on {_instant(self.last_evaluation_at)}, and no message is overdue"
-        )
+        return f"rules were judged on {_when(self.last_evaluation_at)}, and no message is overdue"
 
     def as_dict(self) -> dict[str, Any]:
         """A plain dictionary that JSON can hold: instants in ISO 8601, null for what never was."""
@@ -185,7 +227,7 @@ def health(service: Service, at: datetime) -> Health:
 
     Late is: rules not judged for as long as the strictest `silent_pipeline` rule allows (26 hours without
     one), or never; a message that no mute keeps waiting or unclear for 15 minutes; a refused token; no
-    word of the heartbeat for 25 hours. A service without a Slack token can't be late to deliver.
+    word of the heartbeat for 25 hours. A service that never had a Slack token can't be late to deliver.
     """
     left = outbox(service, LIVE_BOOK, at, unclear_after=LATE_AFTER)
     judged = last_judged(service, Moment(at, LIVE_BOOK, live=False))
@@ -216,9 +258,10 @@ def _judging_problems(service: Service, judged_at: datetime | None, at: datetime
     limit = min(limits, default=JUDGED_WITHIN)
     if at - judged_at < limit:
         return []
-    hours = f"{limit // timedelta(hours=1)} hours"
+    hours = limit // timedelta(hours=1)
+    span = "an hour" if hours == 1 else f"{hours} hours"
     return [
-        f"rules were last judged on {_instant(judged_at)}, longer than {hours} ago: "
+        f"rules were last judged on {instant(judged_at)}, longer than {span} ago: "
         "look at the runs of the flow pulse"
     ]
 
@@ -233,7 +276,7 @@ def _beat_problems(service: Service, at: datetime) -> list[str]:
     if at <= due:
         return []
     return [
-        f"the daily word that the service is alive was due on {_instant(due)}: "
+        f"the daily word that the service is alive was due on {instant(due)}: "
         "does the flow deliver-alerts run?"
     ]
 
@@ -241,34 +284,35 @@ def _beat_problems(service: Service, at: datetime) -> list[str]:
 # --- the daily word -----------------------------------------------------------------
 
 
-def beat(service: Service, at: Moment) -> None:
+def beat(service: Service, at: Moment) -> tuple[Decision, ...]:
     """Once a UTC day, write into the outbox that the service is alive: posted first, then edited.
 
-    When its message can't be edited any more, or its route leads elsewhere, the next one is posted anew.
+    When its route leads elsewhere, the next one is posted anew. Empty on a day that has its word.
     """
     if at.book != LIVE_BOOK or not _beats(service):
-        return
+        return ()
     route = _route(service)
     channel = service.settings.slack_channel or route.channel
     ledger = service.ledger
     last = _standing_word(service)
     if last is not None:
-        if why := _why_it_ends(service, last.id, channel):
-            Backlog(service.database).set_aside(last.id, why)
+        if Backlog(service.database).stands_in(last.id) not in ("", channel):
+            Backlog(service.database).set_aside(last.id, _MOVED)
             # Quietly: nobody has to hear that a message of no news ended.
             ledger.withdraw(last.id, now=at.known_at, compose=lambda _decision: ())
         elif last.reading.input_id == heartbeat_input(at.known_at.astimezone(UTC).date()):
-            return
+            return ()
     vitals = _vitals(service, at)
     message = heartbeat_message(vitals).as_dict()
     entry = NewEntry(EntryKind.ROOT, route.name, channel, message)
-    ledger.record(
+    made = ledger.record(
         heartbeat.BOOK,
         heartbeat_reading(route.name, vitals),
         _OPTIONS,
         now=at.known_at,
         compose=lambda decision: (entry,) if decision.says else (),
     )
+    return (made,)
 
 
 _OPTIONS = RuleOptions(route=FOR_OPERATORS.route, cooldown=timedelta(0))
@@ -289,14 +333,6 @@ def _standing_word(service: Service) -> Incident | None:
     return next(iter(service.ledger.open_incidents(heartbeat.BOOK)), None)
 
 
-def _why_it_ends(service: Service, incident: str, channel: str) -> str:
-    """Why the message of an incident can't be edited into the next word; empty: it can."""
-    standing = Backlog(service.database).standing(incident)
-    if standing.is_edit_dead:
-        return _GONE
-    return _MOVED if standing.channel not in ("", channel) else ""
-
-
 def _vitals(service: Service, at: Moment) -> Vitals:
     left = outbox(service, at.book, at.known_at)
     judged = last_judged(service, at)
@@ -315,8 +351,5 @@ def _iso(when: datetime | None) -> str | None:
     return None if when is None else when.isoformat()
 
 
-def _instant(when: datetime | None) -> str:
-    if when is None:
-        return "no day yet"
-    at = when.astimezone(UTC)
-    return f"{day(at)}, {at:%H:%M} UTC"
+def _when(at: datetime | None) -> str:
+    return "no day yet" if at is None else instant(at)

@@ -233,22 +233,25 @@ def situation(service: Service, at: Moment) -> Situation:
     )
 
 
-def undelivered(service: Service, at: Moment) -> dict[tuple[str, str], tuple[UnsentMessage, ...]]:
+def undelivered(
+    service: Service, at: Moment, *, may_open: bool = True
+) -> dict[tuple[str, str], tuple[UnsentMessage, ...]]:
     """What did not arrive, oldest first, by each rule that tells of it and channel; empty where all did.
 
     A channel that the rule's own notice would go to is left out: nobody could read it there. So is that
-    notice: it must not be what the next one is about. Looks into the past, and a service without Slack,
-    have none.
+    notice: it must not be what the next one is about. Looks into the past have none. Those with an open
+    notice are never left out, whoever asks and wherever routes lead by now: its end has to be told.
+    Where none `may_open`, they are all there is: before a delivery nobody knows what it will leave.
     """
     rules = [rule for rule in service.ruleset.rules if isinstance(rule, Undelivered)]
-    if not rules or at.book != LIVE_BOOK or service.sender is None:
+    if not rules or at.book != LIVE_BOOK:
         return {}
     unsent: defaultdict[str, list[UnsentMessage]] = defaultdict(list)
     for one in Backlog(service.database).owed(SERVICE_BOOKS, at.known_at):
         if one.type != Undelivered.type:
             unsent[one.channel].append(one.message)
     told = [
-        one.reading.subject_title
+        (one.rule, one.reading.subject_title)
         for one in service.ledger.open_incidents(at.book)
         if one.type == Undelivered.type
     ]
@@ -257,9 +260,9 @@ def undelivered(service: Service, at: Moment) -> dict[tuple[str, str], tuple[Uns
     return {
         (rule.name, channel): tuple(unsent.get(channel, ()))
         for rule in rules
-        # Those with an open notice as well: its end has to be told, wherever routes lead by now.
-        for channel in dict.fromkeys([*led_to, *unsent, *told])
-        if _told_in(service, rule, channel) != channel
+        for channel in dict.fromkeys([*led_to, *unsent, *(where for _, where in told)])
+        if (rule.name, channel) in told
+        or (may_open and _told_in(service, rule, channel) != channel)
     }
 
 

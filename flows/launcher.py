@@ -311,7 +311,7 @@ class Child:
         if code is None:
             return ""
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = f": {lines[-1].strip()[:200]}" if lines else ""
+        last = f"; last line of its log: {lines[-1].strip()[:200]}" if lines else ""
         return f"ended by itself (exit code {code}); see {self.log}{last}"
 
     def end(self, stop: StopFlag, grace_seconds: float) -> None:

@@ -18,7 +18,7 @@ from traceback import format_tb
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
-from alerts.blockkit import render_slack
+from alerts.blockkit import render_answer, render_slack
 from alerts.errors import DeliveryError, NotAppliedError, TokenRefusedError
 from alerts.incident import Decision
 from alerts.interactions import (
@@ -30,11 +30,13 @@ from alerts.interactions import (
     foreign_answer,
     is_signed,
     late_answer,
+    others_answer,
     over_answer,
+    past_answer,
     presses_of,
     unknown_answer,
 )
-from alerts.messages import Message
+from alerts.messages import Message, is_replay
 from alerts.slack import SlackSender
 from alerts.wording import readable
 from flows import desk, steps
@@ -96,7 +98,7 @@ class _Result:
     """What a press came to."""
 
     answer: str | Message
-    book: str | None = None  # whose messages may have to look different; None: none has
+    book: str | None = None  # whose messages have to look different now; None: none has
 
 
 class Listener:
@@ -110,7 +112,9 @@ class Listener:
         self._service = service
         self._answers = answers
         self._store = InteractionStore(service.database)
-        self._fresh: dict[str, Press] = {}  # with what is not kept: thread and response address
+        # Presses with what is not kept, thread and response address: while they are kept, and from then on.
+        self._coming: dict[str, Press] = {}
+        self._fresh: dict[str, Press] = {}
         self._counting = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -149,28 +153,40 @@ class Listener:
         presses = presses_of(payload)
         try:
             for press in presses:
-                # Before it is kept: from then on it may be applied, and answered.
-                is_known = press.key in self._fresh
-                self._fresh.setdefault(press.key, press)
-                if self._store.keep(press, self.now()):
-                    with self._counting:
-                        self.heard += 1
-                elif not is_known:
-                    self._fresh.pop(press.key, None)
+                self._keep(press)
         except Exception as error:  # noqa: BLE001 - told below, to whoever pressed and in the log
             _log("a press could not be kept", error)
             for press in presses:
-                self._fresh.pop(press.key, None)
                 self._answer(press, failed_answer(press.asks, press.incident_id))
             return False
         if presses:
             self._wake.set()
         return True
 
+    def _keep(self, press: Press) -> None:
+        refused = others_answer() if press.is_of_others else ""
+        # Before it is kept: from then on it may be applied, and answered.
+        self._coming[press.key] = press
+        try:
+            is_new = self._store.keep(press, self.now(), refused)
+            self._fresh[press.key] = press
+        finally:
+            self._coming.pop(press.key, None)
+        with self._counting:
+            self.heard += is_new
+        if refused and is_new:
+            LOG.info("%s of another workspace pressed %s", press.user_name, press.action)
+            self._answer(press, refused)
+
     def apply_waiting(self) -> int:
         """Apply everything that is kept and not applied, oldest first; says how many. Raises LodestoneError."""
         count = 0
-        for kept in self._store.waiting():
+        heard = list(self._fresh)
+        waiting = self._store.waiting()
+        # What was kept before the look and is not waiting is done, perhaps by another listener.
+        for key in set(heard) - {one.press.key for one in waiting}:
+            self._fresh.pop(key, None)
+        for kept in waiting:
             if self._stopping.is_set():
                 break
             count += self._apply(kept)
@@ -191,7 +207,8 @@ class Listener:
 
     def _apply(self, kept: Kept) -> int:
         """Apply one press, once, whoever else tries to; 0 when somebody else has."""
-        press = self._fresh.pop(kept.press.key, kept.press)
+        key = kept.press.key
+        press = self._fresh.pop(key, None) or self._coming.get(key, kept.press)
         try:
             result = self._done(kept)
         except AlreadySettledError:
@@ -223,9 +240,11 @@ class Listener:
             return self._only_told(press, unknown_answer())
         if asks is Action.NUMBERS:
             return self._only_told(press, desk.numbers(self._service, found.id))
+        if is_replay(found.book):
+            return self._only_told(press, past_answer(found))
         if not found.state.is_open:
-            return self._only_told(press, over_answer(asks, found), found.book)
-        told = partial(answered, asks, by=press.user_name)
+            return self._only_told(press, over_answer(asks, found))
+        told = partial(answered, asks)
         settling = Settling(press.key, told)
         try:
             decision = self._asked(kept, asks, settling)
@@ -233,9 +252,8 @@ class Listener:
             # It ended between the two looks, or the time that was asked for is over.
             found = self._service.ledger.incident(press.incident_id) or found
             told_instead = late_answer(found) if found.state.is_open else over_answer(asks, found)
-            self._store.done(press.key, told_instead, self.now())
-            return _Result(told_instead, found.book)
-        return _Result(told(decision), found.book)
+            return self._only_told(press, told_instead)
+        return _Result(told(decision), found.book if decision.says else None)
 
     def _asked(self, kept: Kept, asks: Action, settling: Settling) -> Decision:
         service, press = self._service, kept.press
@@ -249,25 +267,21 @@ class Listener:
                 until = kept.received_at + SPANS[asks]
                 return desk.snooze(service, press.incident_id, until, **ask)
 
-    def _only_told(self, press: Press, answer: str | Message, book: str | None = None) -> _Result:
+    def _only_told(self, press: Press, answer: str | Message) -> _Result:
         if not self._store.done(press.key, _in_short(answer), self.now()):
             raise AlreadySettledError(press.key)
-        return _Result(answer, book)
+        return _Result(answer)
 
     def _answer(self, press: Press, answer: str | Message) -> None:
         if self._answers is None:
             return
-        if isinstance(answer, Message):
-            content = render_slack(answer)
-            text, blocks = content.text, content.blocks
-        else:
-            text, blocks = _as_content(answer)
+        content = render_slack(answer) if isinstance(answer, Message) else render_answer(answer)
         say = partial(
             self._answers.whisper,
             press.channel_id,
             press.user_id,
-            text,
-            blocks,
+            content.text,
+            content.blocks,
             thread_ts=press.thread_ts,
             response_url=press.response_url,
         )
@@ -313,13 +327,6 @@ def _in_short(answer: str | Message) -> str:
     if isinstance(answer, str):
         return " / ".join(map(readable, answer.splitlines()))
     return f"shown the numbers of: {readable(answer.headline)}"
-
-
-def _as_content(answer: str) -> tuple[str, list[dict[str, Any]]]:
-    """An answer as Slack takes it: shown as it is, with nothing in it that Slack could obey."""
-    text = answer.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    plain = {"type": "plain_text", "text": answer[:3000], "emoji": False}
-    return text, [{"type": "section", "text": plain}]
 
 
 def _log(what: str, error: Exception) -> None:

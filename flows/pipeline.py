@@ -54,8 +54,6 @@ Kind = Literal["price", "trade", "reference"]
 _PULSE: ContextVar[str] = ContextVar("pulse", default="")
 SCHEDULER_PATIENCE_SECONDS = 15.0
 """How long a Dask scheduler may take to answer."""
-DELIVERY_PATIENCE_SECONDS = 90.0
-"""How long a delivery waits for what may not be sent yet: a little longer than an unclear answer stays unclear."""
 LONGEST_DELIVERY_SECONDS = 900.0
 """How long a delivery may take, however much there is to send: the next one looks after open alerts first."""
 
@@ -75,11 +73,12 @@ SeriesNames = Annotated[
 ]
 Markets = Annotated[tuple[str, ...], Field(description="Only these markets. Empty: all.")]
 Patience = Annotated[
-    float,
+    float | None,
     Field(
         ge=0,
         le=900,
-        description="How long to go on without sending anything, in seconds, for messages that may not be sent yet.",
+        description="How long to go on without sending anything, in seconds, for messages that may not be sent yet. "
+        "Empty: until an unclear answer is clear, half a minute longer than LODESTONE_SLACK_RECONCILE_SECONDS.",
     ),
 ]
 
@@ -497,39 +496,53 @@ def raise_alerts(as_of: AsOf = None) -> dict[str, int]:
 
 @flow(name="deliver-alerts", flow_run_name=_run_name, timeout_seconds=1200)
 @_explained
-def deliver_alerts(
-    as_of: AsOf = None, patience_seconds: Patience = DELIVERY_PATIENCE_SECONDS
-) -> dict[str, int]:
+def deliver_alerts(as_of: AsOf = None, patience_seconds: Patience = None) -> dict[str, int]:
     """Empty the outbox into Slack; the run fails, after all that can be sent, when something is in the way.
 
-    In the way are messages that were given up, or may have arrived, or wait for longer than 15 minutes
-    though no mute window keeps them, and a token that Slack refuses.
+    In the way are messages that were given up, or wait or are unclear for longer than 15 minutes though no
+    mute window keeps them, and a token that Slack refuses.
     """
+    failures: list[Exception] = []
     with _service() as service:
         moment = steps.moment(service, as_of, live=False)
-        problem: Exception | None = None
         if as_of is None:
-            try:
+            with _goes_on(failures):
                 steps.watch(service, moment, run_id=_run_id())
-            except Exception as error:
-                # What was decided before still gets delivered; the run fails in the end.
-                LOG.exception("looking after open alerts failed, delivery goes on")
-                problem = error
+                desk.end_old_drills(service)
+        if patience_seconds is None:
+            patience_seconds = health.delivery_patience_seconds(service)
         report = steps.deliver(
             service,
             moment,
             patience_seconds=patience_seconds,
             longest_seconds=LONGEST_DELIVERY_SECONDS,
         )
-        left = health.outbox(service, moment.book, service.clock())
+        if as_of is None:
+            with _goes_on(failures):
+                after = steps.moment(service, None, live=False)
+                made = steps.watch_delivery(service, after, run_id=_run_id())
+                if any(one.says for one in made):
+                    report = report.then(steps.deliver(service, after))
+        left = health.outbox(service, moment.book, service.clock(), unclear_after=health.LATE_AFTER)
     _say(report.lines())
-    if report.sent or left.pending or left.problems:
-        _publish([artifacts.outbox_page(report.counts, left.oldest_unsent_seconds, left.problems)])
-    if problem is not None:
-        raise problem
+    if report.sent or left.pending or left.drills or left.problems:
+        counts = {"sent": report.sent, **left.counts}
+        _publish([artifacts.outbox_page(counts, left.oldest_unsent_seconds, left.problems)])
+    for failure in failures:
+        raise failure
     if left.problems:
         raise UndeliveredError(left.problems)
     return report.counts
+
+
+@contextmanager
+def _goes_on(failures: list[Exception]) -> Iterator[None]:
+    """A look around a delivery: when it fails, what was decided before still gets delivered, and the run fails in the end."""
+    try:
+        yield
+    except Exception as error:
+        LOG.exception("looking after open alerts failed, delivery goes on")
+        failures.append(error)
 
 
 @flow(name="write-outlook", flow_run_name=_run_name, timeout_seconds=600)

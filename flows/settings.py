@@ -59,7 +59,11 @@ class Settings(BaseSettings):
         "", description="One channel for every route, instead of the routes' own channels."
     )
     slack_reconcile_seconds: float = Field(
-        60.0, ge=0, description="How long an unclear answer may still turn up in the channel."
+        60.0,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="How long an unclear answer may still turn up in the channel.",
     )
 
     slack_min_interval_seconds: float = Field(

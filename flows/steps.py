@@ -558,11 +558,26 @@ def raise_alerts(
     when the caller has it already; without `draws` no pictures are made.
     """
     seen = situation(service, at) if seen is None else seen
+    # What waits goes with the delivery that follows: whether it is stuck, `watch_delivery` says after that.
+    seen = replace(seen, undelivered=undelivered(service, at, may_open=False))
     verdicts = judge_all(service.ruleset.rules, seen, _failing_before(service, at))
     results = [one.result for one in verdicts.judgements]
     for rule, why in verdicts.failures.items():
         LOG.error("rule %s can't be evaluated: %s", rule, why)
-    tell = teller(service, at, run_id, seen, draws=draws)
+    foreseen: tuple[Decision, ...] = ()
+    if draws:
+        # Looked ahead for the pictures: drawn inside the transaction, they would keep every other writer
+        # waiting, and on SQLite also a press of a button, which Slack wants answered within 3 seconds.
+        foreseen = service.ledger.foresee(
+            at.book,
+            verdicts.judgements,
+            now=at.known_at,
+            written_at=service.clock(),
+            desk=desk_of(service, seen),
+            failures=verdicts.failures,
+            is_everything=True,
+        )
+    tell = teller(service, at, run_id, seen, draws=draws, foreseen=foreseen)
     decisions = service.ledger.judge(
         at.book,
         verdicts.judgements,
@@ -590,36 +605,49 @@ def _failing_before(service: Service, at: Moment) -> tuple[str, ...]:
 
 
 def watch(service: Service, at: Moment, *, run_id: str) -> tuple[Decision, ...]:
-    """Between looks, before each delivery: whether the service judges and delivers, snoozes that end, calls that are due.
+    """Between looks, before each delivery: whether the service judges, snoozes that end, calls that are due."""
+    seen = Situation(at.known_at, last_judged_at=_last_judged_at(service, at))
+    made = _judge_operators(service, at, run_id, SilentPipeline, seen)
+    compose, desk = teller(service, at, run_id, None).entries, desk_of(service, None)
+    return made + service.ledger.attend(at.book, now=at.known_at, compose=compose, desk=desk)
 
-    Once a day it also writes the word that it is alive.
+
+def watch_delivery(service: Service, at: Moment, *, run_id: str) -> tuple[Decision, ...]:
+    """After each delivery: what did not arrive, and once a day the word that the service is alive.
+
+    After, not before: a service that stood still over a weekend has nothing stuck that goes in a moment. What
+    it writes is for another delivery, if anything of it says something.
     """
-    seen = Situation(
-        at.known_at,
-        last_judged_at=_last_judged_at(service, at),
-        undelivered=undelivered(service, at),
-    )
+    seen = Situation(at.known_at, undelivered=undelivered(service, at))
+    made = _judge_operators(service, at, run_id, Undelivered, seen)
+    return made + beat(service, at)
+
+
+def _judge_operators(
+    service: Service,
+    at: Moment,
+    run_id: str,
+    kind: type[SilentPipeline | Undelivered],
+    seen: Situation,
+) -> tuple[Decision, ...]:
+    """What rules of a kind say of the service itself; without any, nothing is opened or ended."""
     judgements = [
         Judgement(result, rule.options)
         for rule in service.ruleset.rules
-        if isinstance(rule, SilentPipeline | Undelivered)
+        if isinstance(rule, kind)
         for result in rule.evaluate(seen)
     ]
+    if not judgements:
+        return ()
     tell = teller(service, at, run_id, None)
-    desk = desk_of(service, None)
-    made: tuple[Decision, ...] = ()
-    if judgements:
-        made = service.ledger.judge(
-            at.book,
-            judgements,
-            now=at.known_at,
-            compose=tell.entries,
-            written_at=tell.written_at,
-            desk=desk,
-        )
-    made += service.ledger.attend(at.book, now=at.known_at, compose=tell.entries, desk=desk)
-    beat(service, at)
-    return made
+    return service.ledger.judge(
+        at.book,
+        judgements,
+        now=at.known_at,
+        compose=tell.entries,
+        written_at=tell.written_at,
+        desk=desk_of(service, None),
+    )
 
 
 def _last_judged_at(service: Service, at: Moment) -> datetime | None:

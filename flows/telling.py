@@ -1,5 +1,6 @@
 """What a decision has to say: messages, pictures, calls, as entries for the outbox; and to which channel."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from alerts.grouping import Desk
 from alerts.incident import Decision, Incident, Reason, labels_of
 from alerts.ledger import EntryKind, NewEntry
 from alerts.messages import (
+    amended_notice,
     call_notice,
     chart_caption,
     record_sentence,
@@ -22,6 +24,7 @@ from alerts.rules import (
     DEFAULT_OPTIONS,
     EVALUATION_ERROR,
     FOR_OPERATORS,
+    ChartRef,
     Reading,
     RuleOptions,
     Severity,
@@ -31,6 +34,8 @@ from flows.sentences import BASE, change_sentence
 from flows.service import Moment, Service
 from forecasting.charts import balance_fan, price_fan, score_panels, volume_bars
 from forecasting.results import Situation
+
+LOG = logging.getLogger("lodestone.telling")
 
 _RISES = frozenset({Reason.ESCALATED, Reason.REOPENED, Reason.LIMIT_CHANGED})
 """Reasons for which a reply calls people by name."""
@@ -49,6 +54,8 @@ class Teller:
     records: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     # Where each open incident was told, by its id.
     channels: Mapping[str, str] = field(default_factory=dict)
+    # Drawn ahead, by what they show; None: there is nothing to draw.
+    pictures: Mapping["_Shown", bytes | None] = field(default_factory=dict)
 
     def entries(self, decision: Decision) -> Sequence[NewEntry]:
         """What a decision has to say. Called inside the transaction: it touches nothing."""
@@ -101,12 +108,13 @@ class Teller:
             if rises and is_elsewhere:
                 # Its message stands in the channel of what it was: those of what it is hear of it too.
                 told.append(self._notice(incident, decision.reason, route, mention, how))
+        if decision.says and incident.revision > 1:
+            # Whether there are any notices is known only inside the transaction.
+            amended = amended_notice(incident, decision.reason, **how)
+            told.append(say(kind=EntryKind.AMEND, message=amended.as_dict()))
         if decision.calls:
             told += self._calls(incident, route, say, how)
-        is_posted = decision.replies or (decision.says and incident.revision == 1)
-        # At every turn it would only push the words away; an end has nothing to show.
-        is_due = is_posted and incident.state.is_open and not self._has_its_picture(incident)
-        if is_due and (picture := self._picture(incident.reading)):
+        if _is_pictured(decision) and (picture := self._picture(incident.reading)):
             caption = chart_caption(incident, known_at=self.at.known_at, book=self.at.book)
             told.append(
                 say(
@@ -177,19 +185,28 @@ class Teller:
         return record_sentence(record) if record else ""
 
     def _picture(self, reading: Reading) -> bytes | None:
-        """Drawn only when it is due: most readings bring no new picture."""
-        return None if self.seen is None else chart_of(self.seen, reading)
-
-    def _has_its_picture(self, incident: Incident) -> bool:
-        """Whether the thread it is told in shows its market already: the leader's is the same."""
-        chart = incident.reading.chart
-        return bool(incident.leader) and chart is not None and chart.kind == "market"
+        """Drawn here only when nobody foresaw it, which is rare: another writer came in between."""
+        if self.seen is None:
+            return None
+        shown = _shown_in(reading)
+        return self.pictures[shown] if shown in self.pictures else _picture_of(self.seen, reading)
 
 
 def teller(
-    service: Service, at: Moment, run_id: str, seen: Situation | None, *, draws: bool = True
+    service: Service,
+    at: Moment,
+    run_id: str,
+    seen: Situation | None,
+    *,
+    draws: bool = True,
+    foreseen: Sequence[Decision] = (),
 ) -> Teller:
-    """Everything that telling needs of the database, read before its transaction begins."""
+    """Everything that telling needs, before its transaction begins: what the database knows, and pictures.
+
+    Those of the decisions that are `foreseen` are drawn here; those of others when they are told, while
+    every other writer waits.
+    """
+    pictures = _drawn(seen, foreseen) if draws and seen is not None else {}
     changes = {}
     if seen is not None:
         base = [one for (_, scenario), one in seen.projections.items() if scenario == BASE]
@@ -210,6 +227,7 @@ def teller(
         channels=service.ledger.channels(
             at.book, [one.id for one in service.ledger.open_incidents(at.book)]
         ),
+        pictures=pictures,
     )
 
 
@@ -280,6 +298,42 @@ def _stale_series(seen: Situation) -> dict[str, str]:
 def options_of(service: Service) -> dict[str, RuleOptions]:
     """The options of every rule by its name."""
     return {rule.name: rule.options for rule in service.ruleset.rules}
+
+
+_Shown = tuple[ChartRef | None, float]
+"""What a picture shows: two readings with the same one share it."""
+
+
+def _shown_in(reading: Reading) -> _Shown:
+    chart = reading.chart
+    # Only the picture of a volume shows the limit.
+    return chart, reading.limit if chart is not None and chart.kind == "volume" else 0.0
+
+
+def _drawn(seen: Situation, decisions: Sequence[Decision]) -> dict[_Shown, bytes | None]:
+    """The pictures that come with decisions, each drawn once."""
+    told = [one.incident.reading for one in decisions if one.incident and _is_pictured(one)]
+    distinct = {_shown_in(one): one for one in told}
+    return {shown: _picture_of(seen, one) for shown, one in distinct.items()}
+
+
+def _picture_of(seen: Situation, reading: Reading) -> bytes | None:
+    """The picture of a reading, or None: one that can't be drawn never keeps the words back."""
+    try:
+        return chart_of(seen, reading)
+    except Exception:
+        LOG.exception("the picture of %s can't be drawn; the alert goes without", reading.subject)
+        return None
+
+
+def _is_pictured(decision: Decision) -> bool:
+    """Whether a picture is due with what is told: at every turn it would only push the words away."""
+    incident = decision.incident
+    if incident is None or not incident.state.is_open:
+        return False  # an end has nothing to show
+    if incident.leader and incident.reading.chart and incident.reading.chart.kind == "market":
+        return False  # the thread it is told in shows its market already: the leader's is the same
+    return decision.replies or (decision.says and incident.revision == 1)
 
 
 def chart_of(seen: Situation, reading: Reading) -> bytes | None:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import ClassVar
 
 from alerts.rules.limits import Limit, exits_of, for_severity, judge_rising, limit_is, limit_parts
@@ -19,7 +19,7 @@ from alerts.rules.reading import (
     short_hash,
 )
 from alerts.rules.words import fitted, unjudged
-from alerts.wording import day, days, percent, period, readable, shortened
+from alerts.wording import day, days, instant, percent, period, readable, shortened
 from forecasting.results import Situation, SourceState, SourceVisit, UnsentMessage
 
 EVALUATION_ERROR = "evaluation_error"
@@ -191,7 +191,7 @@ class BadData:
                 "Limit",
                 f"{percent(verdict.limit.enter)} of rows{for_severity(verdict)}",
             ),
-            Fact("Last visit", f"{on}, {visit.at.astimezone(UTC):%H:%M} UTC"),
+            Fact("Last visit", instant(visit.at)),
         ]
         if visit.error:
             lowest = min(limit.severity for limit in self.limits)
@@ -271,8 +271,8 @@ class SilentPipeline:
         silent = max(known_at - judged_at, timedelta())
         is_silent = silent >= timedelta(hours=self.hours)
         title = "The pipeline"
-        last = f"{day(judged_at.astimezone(UTC))}, {judged_at.astimezone(UTC):%H:%M} UTC"
-        since = _hours(silent)
+        last = instant(judged_at)
+        since, limit = _hours(silent), "1 hour" if self.hours == 1 else f"{self.hours} hours"
         return Reading(
             rule=self.name,
             rule_version=self.version,
@@ -290,29 +290,26 @@ class SilentPipeline:
             limit=float(self.hours),
             severity=self.severity if is_silent else None,
             is_clear=not is_silent,
-            headline=fitted(
-                title, f"rules last judged {since} ago, on {last} (limit {self.hours} hours)"
-            ),
+            headline=fitted(title, f"rules last judged {since} ago, on {last} (limit {limit})"),
             facts=(
                 Fact("Rules last judged", last),
                 Fact("Silent for", since),
-                Fact("Limit", f"{self.hours} hours"),
+                Fact("Limit", limit),
             ),
             runbook=self.options.runbook,
             advice=self.options.advice or _SILENT_ADVICE,
             owner=self.options.owner,
             measured=f"{since} without a judgement",
-            standing=f"The rules were last judged {since} ago, on {last}; "
-            f"the limit is {self.hours} hours.",
-            exits=((self.severity, f"the rules are judged again within {self.hours} hours"),),
+            standing=f"The rules were last judged {since} ago, on {last}; the limit is {limit}.",
+            exits=((self.severity, f"the rules are judged again within {limit}"),),
             holds=self.severity if is_silent else None,
             labels=labels_of(self),
         )
 
 
 _UNDELIVERED_ADVICE = (
-    "Mend what the reason says; then lodestone alerts redrive sends what was given up. What waits, or may have "
-    "arrived, needs no command. Until then readers of this channel miss these messages: tell them another way."
+    "Mend what the reason says; then lodestone alerts redrive sends what was given up. What waits or is unclear "
+    "needs no command. Until then readers of this channel miss these messages: tell them another way."
 )
 _REASONS_SHOWN = 3
 _SUBJECT_LIMIT = 80  # what the ledger keeps of a subject
@@ -406,11 +403,11 @@ def _finding(stuck: Sequence[UnsentMessage]) -> str:
         return ""
     messages = "1 message" if len(stuck) == 1 else f"{len(stuck):,} messages"
     states = {one.state for one in stuck}
-    since = _instant(stuck[0].since)
+    since = instant(stuck[0].since)
     if states == {"dead"}:
-        return f"{messages} can't be delivered, since {since}"
+        return f"{messages} given up, since {since}"
     if states == {"unknown"}:
-        return f"not known whether {messages} arrived, since {since}"
+        return f"unclear whether {messages} arrived, since {since}"
     return f"{messages} not delivered, since {since}"
 
 
@@ -422,10 +419,10 @@ def _stuck_messages(count: int) -> str:
 
 def _facts_of(stuck: Sequence[UnsentMessage], reasons: Sequence[str]) -> tuple[Fact, ...]:
     counts = Counter(one.state for one in stuck)
-    words = {"dead": "Given up", "unknown": "Perhaps arrived", "waiting": "Waiting"}
+    words = {"dead": "Given up", "unknown": "Unclear", "waiting": "Waiting"}
     facts = [Fact(words[state], f"{counts[state]:,}") for state in words if counts[state]]
     if stuck:
-        facts.append(Fact("Oldest", f"of {_instant(min(one.written_at for one in stuck))}"))
+        facts.append(Fact("Oldest", f"of {instant(min(one.written_at for one in stuck))}"))
     if reasons:
         facts.append(Fact("Reason", reasons[0]))
     return tuple(facts)
@@ -435,11 +432,6 @@ def _commonest(reasons: Sequence[str]) -> tuple[str, ...]:
     """The different reasons on one line each, the commonest first; equal on every machine."""
     counts = Counter(first_line(reason) for reason in reasons)
     return tuple(sorted(counts, key=lambda reason: (-counts[reason], reason))[:_REASONS_SHOWN])
-
-
-def _instant(when: datetime) -> str:
-    at = when.astimezone(UTC)
-    return f"{day(at)}, {at:%H:%M} UTC"
 
 
 def _minutes(count: int) -> str:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, func, or_, select, update
+from sqlalchemy import Row, func, select, update
 
 from alerts.delivery import TOKEN_PAUSE
 from alerts.ledger import EVERYTHING, EntryKind, OutboxState
+from alerts.messages import DRILL
 from flows.storage.database import Database
 from flows.storage.tables import incident, outbox, outbox_pause, storable
 from forecasting.results import UnsentMessage
@@ -35,11 +36,12 @@ class Owed:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where the message of an incident stands (empty: nowhere yet), and whether an edit of it was given up."""
+class Refusal:
+    """When Slack refused the token, until when nobody asks again, and what to do."""
 
-    channel: str
-    is_edit_dead: bool
+    at: datetime
+    until: datetime
+    reason: str
 
 
 class Backlog:
@@ -85,7 +87,7 @@ class Backlog:
         owed = []
         for row in rows:
             # Whatever belongs to a message that waits for the morning waits with it.
-            follows = set() if row.kind == EntryKind.NOTICE else {row.incident_id}
+            follows = set() if EntryKind(row.kind).is_elsewhere else {row.incident_id}
             if _mutes(row, now) or muted & (follows | {row.thread_of}):
                 continue
             owed.append(Owed(row.channel, row.type, _unsent(row)))
@@ -105,8 +107,14 @@ class Backlog:
             found: datetime | None = connection.scalar(select(func.max(newest.c.sent_at)))
         return found
 
-    def token_refusal(self) -> str:
-        """Why Slack refused the token, if it took it for nothing since; empty: it takes it, as far as is known."""
+    def drills(self) -> int:
+        """How many drills their channels don't have: waiting, unclear or given up."""
+        mine = (outbox.c.book.like(f"{DRILL} %"), outbox.c.state.in_(_UNSETTLED))
+        with self._database.reading() as connection:
+            return connection.scalar(select(func.count()).where(*mine)) or 0
+
+    def token_refusal(self) -> Refusal | None:
+        """The last time that Slack refused the token, if it took it for nothing since."""
         given_up = select(func.max(outbox.c.not_before)).where(
             outbox.c.state == OutboxState.DEAD.value, outbox.c.kind != EntryKind.CHART.value
         )
@@ -116,26 +124,21 @@ class Backlog:
             # What is wrong with a message, Slack says only to a token that it takes.
             dead_at = connection.scalar(given_up)
         if row is None:
-            return ""
+            return None
         refused_at = row.until - TOKEN_PAUSE
         heard = (self.last_sent_at(), dead_at)
         is_taken = any(at is not None and at > refused_at for at in heard)
-        return "" if is_taken else str(row.reason)
+        return None if is_taken else Refusal(refused_at, row.until, row.reason)
 
-    def standing(self, incident_id: str) -> Standing:
-        """How the message of an incident stands in its channel."""
-        found = outbox.c
-        query = select(found.kind, found.channel).where(
-            found.incident_id == incident_id,
-            or_(
-                and_(found.kind == EntryKind.ROOT.value, found.state == OutboxState.SENT.value),
-                and_(found.kind == EntryKind.EDIT.value, found.state == OutboxState.DEAD.value),
-            ),
+    def stands_in(self, incident_id: str) -> str:
+        """The channel in which the message of an incident stands; empty: in none yet."""
+        query = select(outbox.c.channel).where(
+            outbox.c.incident_id == incident_id,
+            outbox.c.kind == EntryKind.ROOT.value,
+            outbox.c.state == OutboxState.SENT.value,
         )
         with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        roots = [row.channel for row in rows if row.kind == EntryKind.ROOT.value]
-        return Standing(next(iter(roots), ""), is_edit_dead=len(rows) > len(roots))
+            return connection.scalar(query) or ""
 
     def set_aside(self, incident_id: str, why: str) -> int:
         """Never send what waits or was given up of an incident; `why` is kept with it. Returns how many."""
@@ -154,7 +157,8 @@ def _mutes(row: Row[Any], now: datetime) -> bool:
 def _unsent(row: Row[Any]) -> UnsentMessage:
     match row.state:
         case OutboxState.DEAD.value:
-            state, since = "dead", row.not_before  # when it was given up
+            # Since the first try: the newest words may have been given up a moment ago.
+            state, since = "dead", row.started_at or row.not_before
         case OutboxState.UNKNOWN.value:
             state, since = "unknown", row.unknown_at or row.not_before
         case _:

@@ -329,6 +329,8 @@ def _teach_postgresql(engine: Engine) -> None:
     def _connected(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
         cursor.execute("SET TIME ZONE 'UTC'")
+        # A committed alert must outlive a crash of the server, whatever its own settings say.
+        cursor.execute("SET synchronous_commit = on")
         cursor.execute(f"SET lock_timeout = {BUSY_SECONDS * 1000:.0f}")
         cursor.close()
         connection.commit()

@@ -48,10 +48,14 @@ class InteractionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def keep(self, press: Press, now: datetime) -> bool:
-        """Keep a press before anybody is told that it came; False when it is kept already."""
+    def keep(self, press: Press, now: datetime, refused: str = "") -> bool:
+        """Keep a press before anybody is told that it came; False when it is kept already.
+
+        One that is `refused`, in the words that the person is told, is done with that outcome at once.
+        """
         try:
-            # Not with the ledger's own lock: a press must not wait until all alerts are judged.
+            # Without the ledger's own lock: on PostgreSQL a press waits for no judging. SQLite has one
+            # writer at a time: there it does, so nothing slow (a picture) is done while judging writes.
             with self._database.writing() as connection:
                 if _is_kept(connection, press.key):
                     return False
@@ -65,8 +69,8 @@ class InteractionStore:
                         incident_id=press.incident_id,
                         channel=press.channel_id,
                         message_ts=press.message_ts,
-                        done_at=None,
-                        outcome="",
+                        done_at=now if refused else None,
+                        outcome=storable(refused),
                     )
                 )
         except IntegrityError:

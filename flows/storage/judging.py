@@ -235,11 +235,24 @@ class Judging:
         return read_incident(row)
 
     def act(self, before: Incident, change: Callable[[Incident], Decision], note: str) -> Decision:
-        """What somebody asks of an incident, with who and why."""
+        """What somebody asks of an incident, with who and why; and of all that its message speaks for.
+
+        What is open in its thread goes with it: of a message that was taken on, nobody is called for the
+        others. Whoever asks it of one of those asks it of that one alone.
+        """
         decision = change(before)
         if decision.incident == before:
             return decision
-        return self._note(decision, before, None, note)
+        decision = self._note(decision, before, None, note)
+        led = [one for one in self._standing.values() if one.leader == before.id]
+        count = 0
+        for member in led:
+            made = change(member)
+            if made.incident != member:
+                same = f"{note}, with “{before.reading.headline}”"
+                self._note(made, member, None, same)
+                count += 1
+        return replace(decision, with_it=count)
 
     def _around(self, result: Reading | NotEvaluated, before: Incident | None) -> Around:
         if isinstance(result, NotEvaluated):
@@ -359,6 +372,11 @@ class Judging:
     def _incident_text(self, one: Incident) -> str:
         """Its payload, with the text of its reading that the evaluation has already."""
         return f'{as_json(one.without_reading())[:-1]},"reading":{self._result_text(one.reading)}}}'
+
+    def foreseen(self) -> tuple[Decision, ...]:
+        """What `write` would write of what was decided, each in the thread it would be told in; writes nothing."""
+        self._arrange()
+        return tuple(step.decision for step in self._steps.values())
 
     # --- writing ----------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     and_,
     case,
@@ -38,27 +39,34 @@ from alerts.ledger import (
     OutboxState,
     OutboxSummary,
     Receipt,
+    told_anew,
 )
+from alerts.messages import DRILL
 from alerts.rules import NotEvaluated, Reading, RuleOptions, Severity
 from alerts.silences import Silence
 from flows.storage.database import Database
 from flows.storage.interactions import Settling
 from flows.storage.judging import AT_ONCE, Judging, read_incident, read_silences
+from flows.storage.outbox import AT_ONCE as LONG_AGO
 from flows.storage.outbox import (
     as_json,
     is_muted,
     keep_pace,
+    look_after,
     members_waiting,
     of_book,
     paced_scopes,
     paces,
     part_company,
     paused_scopes,
+    place_of,
     read_entry,
     revived,
+    say_again,
     sent_with,
     settle,
     summed_up,
+    take_in,
     take_over,
 )
 from flows.storage.tables import (
@@ -67,6 +75,7 @@ from flows.storage.tables import (
     incident,
     incident_score,
     outbox,
+    outbox_pace,
     outbox_pause,
     silence,
     storable,
@@ -75,7 +84,8 @@ from flows.storage.tables import (
 )
 
 _UNSETTLED = (OutboxState.PENDING, OutboxState.SENDING, OutboxState.UNKNOWN)
-_DONE = (OutboxState.SENT.value, OutboxState.SKIPPED.value)
+_EDITING = [kind.value for kind in EntryKind if kind.edits]
+_NOT_DONE = (*(state.value for state in _UNSETTLED), OutboxState.DEAD.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +177,30 @@ class SqlLedger:
         that could not be evaluated, and why. With `is_everything` the results are all that the rules say:
         incidents that none speaks of are withdrawn; if the rule returns, it is judged again.
         """
-        failures = failures or {}
         with self._judging(book, now, written_at, compose, desk) as judging:
-            gone: tuple[Decision, ...] = ()
-            if is_everything:
-                judged = [one.result.fingerprint for one in judgements]
-                # First: what they explained is then told at once, not at the next look.
-                gone = judging.withdraw(judging.unspoken(judged, failures))
-            made = judging.judge(judgements)
-            made += judging.fail(failures)
-        return made + gone
+            return _decided(judging, judgements, failures or {}, is_everything=is_everything)
+
+    def foresee(
+        self,
+        book: str,
+        judgements: Sequence[Judgement],
+        *,
+        now: datetime,
+        written_at: datetime,
+        desk: Desk = ALONE,
+        failures: Mapping[str, str] | None = None,
+        is_everything: bool = False,
+    ) -> tuple[Decision, ...]:
+        """What `judge` would decide now, as far as incidents are concerned; it writes nothing.
+
+        It keeps no writer out either, so `judge` may decide otherwise of what somebody else writes until then.
+        """
+        with _uncollected(), self._database.reading() as connection:
+            judging = Judging(
+                connection, book, now=now, written_at=written_at, compose=lambda _: (), desk=desk
+            )
+            _decided(judging, judgements, failures or {}, is_everything=is_everything)
+            return judging.foreseen()
 
     def attend(
         self,
@@ -216,7 +240,7 @@ class SqlLedger:
     ) -> Decision:
         """What somebody asks of an incident (acknowledge, snooze), noted with who and why.
 
-        The `press` of a button that asks for it is marked as done with it, or neither happens: raises
+        The same is done to what is open in its thread: the decision's `with_it` says to how many. The `press` of a button that asks for it is marked as done with it, or neither happens: raises
         AlreadySettledError when it has been applied before.
         """
 
@@ -366,6 +390,16 @@ class SqlLedger:
         )
         return self._incidents(query)
 
+    def books_open(self, beginning: str) -> tuple[str, ...]:
+        """Books that begin so and have an open incident, in order."""
+        mine = (
+            incident.c.book.startswith(beginning, autoescape=True),
+            incident.c.state.in_([state.value for state in State if state.is_open]),
+        )
+        with self._database.reading() as connection:
+            query = select(incident.c.book).where(*mine).distinct().order_by(incident.c.book)
+            return tuple(connection.scalars(query))
+
     def incidents(self, book: str, limit: int | None = None) -> tuple[Incident, ...]:
         """Every incident of a book, last changed first; also the ended and the unsaid ones."""
         found = incident.c
@@ -501,8 +535,11 @@ class SqlLedger:
 
     # --- delivering -------------------------------------------------------------
 
-    def expire(self, book: str | None, now: datetime) -> int:
-        """Take back leases that ran out: whoever held them died. Returns how many."""
+    def expire(self, book: str | None, now: datetime, *, sweep_at: datetime | None = None) -> int:
+        """Take back leases that ran out: whoever held them died. Returns how many.
+
+        A message that one of them may have been editing is looked at once more at `sweep_at`.
+        """
         lost = and_(
             outbox.c.state == OutboxState.SENDING.value,
             outbox.c.lease_until < now,
@@ -511,9 +548,11 @@ class SqlLedger:
         why = "the sender ended before it knew the answer"
         with self._database.writing("ledger") as connection:
             # An edit may be repeated without harm: nobody can see that it was made twice.
+            is_edit = outbox.c.kind.in_(_EDITING)
+            look_after(connection, and_(lost, is_edit), sweep_at)
             edits = connection.execute(
                 update(outbox)
-                .where(lost, outbox.c.kind == EntryKind.EDIT.value)
+                .where(lost, is_edit)
                 .values(state=OutboxState.PENDING.value, lease_until=None, error=why)
             )
             others = connection.execute(
@@ -543,14 +582,19 @@ class SqlLedger:
         """
         mine = outbox.alias("mine")
         root = outbox.alias("root")
+        notice = outbox.alias("notice")
         earlier = outbox.alias("earlier")
         leader = outbox.alias("leader")
         stands_alone = mine.c.kind.in_([kind.value for kind in EntryKind if kind.stands_alone])
         is_chart = mine.c.kind == EntryKind.CHART.value
         root_stands = exists().where(
+            mine.c.about.is_(None),
             root.c.incident_id == mine.c.incident_id,
             root.c.kind == EntryKind.ROOT.value,
             root.c.state == OutboxState.SENT.value,
+        )
+        notice_stands = exists().where(
+            notice.c.id == mine.c.about, notice.c.state == OutboxState.SENT.value
         )
         # Told in the thread of another one: that has to stand first.
         leader_stands = or_(
@@ -564,6 +608,7 @@ class SqlLedger:
         is_behind = exists().where(
             earlier.c.incident_id == mine.c.incident_id,
             earlier.c.id < mine.c.id,
+            earlier.c.about.is_not_distinct_from(mine.c.about),
             # Neither a picture nor a channel of others that is slow keeps a thread waiting.
             earlier.c.kind.not_in([EntryKind.CHART.value, EntryKind.NOTICE.value]),
             earlier.c.state.in_([state.value for state in _UNSETTLED]),
@@ -575,29 +620,40 @@ class SqlLedger:
             paced = paced_scopes(connection, now)
             if EVERYTHING in paused | paced:
                 return None
-            is_edit = mine.c.kind == EntryKind.EDIT.value
+            is_edit = mine.c.kind.in_(_EDITING)
+            stands = or_(root_stands, notice_stands)
+            place = place_of(mine)
+            last = outbox_pace.alias("last")
             query = (
-                select(mine.c.id, mine.c.kind, mine.c.channel)
+                select(mine.c.id, mine.c.kind, place.label("place"))
+                .outerjoin(last, last.c.scope == case((is_edit, EDITS), else_=place))
                 .where(
                     mine.c.state == OutboxState.PENDING.value,
                     mine.c.not_before <= now,
-                    mine.c.channel.not_in(paused),
-                    or_(is_edit, mine.c.channel.not_in(paced)),
+                    place.not_in(paused),
+                    or_(is_edit, place.not_in(paced)),
                     leader_stands,
-                    or_(stands_alone, and_(root_stands, or_(is_chart, ~is_behind))),
+                    or_(stands_alone, and_(stands, or_(is_chart, ~is_behind))),
                 )
-                .order_by(case((is_chart, 1), else_=0), mine.c.id)
+                .order_by(
+                    case((is_chart, 1), else_=0),
+                    # No drill before what has happened.
+                    case((mine.c.book.like(f"{DRILL} %"), 1), else_=0),
+                    # The channel that has waited longest: a long backlog must not starve the others.
+                    func.coalesce(last.c.free_at, literal(LONG_AGO, UtcDateTime())),
+                    mine.c.id,
+                )
                 .limit(1)
             )
             query = query.where(*sent_with(book, mine))
-            if EDITS in paced:
+            if EDITS in paced | paused:
                 query = query.where(~is_edit)
             if UPLOADS in paused:
                 query = query.where(~is_chart)
             found = connection.execute(query).first()
             if found is None:
                 return None
-            keep_pace(connection, EntryKind(found.kind), found.channel, now, pace)
+            keep_pace(connection, EntryKind(found.kind), found.place, now, pace)
             connection.execute(
                 update(outbox)
                 .where(outbox.c.id == found.id)
@@ -618,23 +674,26 @@ class SqlLedger:
         now: datetime,
         pace: timedelta = AT_ANY_PACE,
         sweep_at: datetime | None = None,
-    ) -> None:
-        """It stands in the channel. Proof is believed from anyone, also when the lease was lost.
+    ) -> bool:
+        """It stands in the channel; False when that was known. Proof is believed from anyone, also when the lease was lost.
 
         One that was sent again after an unclear answer is looked for once more at `sweep_at`: the first
         request may have landed after all.
         """
         with self._database.writing("ledger") as connection:
             # From the answer on, or a request that was under way for long would be followed too closely.
-            keep_pace(connection, entry.kind, entry.channel, now, pace)
-            connection.execute(
+            keep_pace(connection, entry.kind, entry.place, now, pace)
+            words = connection.scalar(select(outbox.c.message).where(outbox.c.id == entry.id))
+            is_outdated = words is not None and json.loads(words) != entry.message
+            changed = connection.execute(
                 update(outbox)
                 .where(outbox.c.id == entry.id, outbox.c.state != OutboxState.SENT.value)
                 .values(
                     state=OutboxState.SENT.value,
                     receipt_channel=receipt.channel_id,
                     receipt_ts=receipt.ts,
-                    sent_at=now,
+                    # One that is told anew was shown before: that it was, and when, stays true.
+                    sent_at=func.coalesce(outbox.c.sent_at, literal(now, UtcDateTime())),
                     lease_until=None,
                     error="",
                     looks=0,
@@ -644,6 +703,38 @@ class SqlLedger:
                     ),
                 )
             )
+            if changed.rowcount and is_outdated and entry.kind.stands_alone:
+                # It was sent by a worker that had lost it meanwhile, and newer words were put in its place.
+                say_again(connection, entry, now)
+            return changed.rowcount == 1
+
+    def post_anew(self, entry: OutboxEntry, why: str, *, now: datetime) -> None:
+        """The incident's message is gone, or can't be edited: what the edit says is posted as a new one.
+
+        With a key of its own: the old one may still stand in the channel, and must not be taken for it.
+        """
+        with self._database.writing("ledger") as connection:
+            skipped = {"state": OutboxState.SKIPPED.value, "not_before": now}
+            if not settle(
+                connection, entry, (OutboxState.SENDING,), **skipped, error=storable(why)
+            ):
+                return
+            mine = (
+                outbox.c.incident_id == entry.incident_id,
+                outbox.c.kind == EntryKind.ROOT.value,
+                outbox.c.state == OutboxState.SENT.value,
+            )
+            values = {
+                **revived(),
+                "message": as_json(told_anew(entry.message)),
+                "delivery_key": f"{entry.root_key}~{entry.id}",
+                "receipt_channel": None,
+                "receipt_ts": None,
+                "started_at": None,
+                "sweep_at": None,
+                "error": "",
+            }
+            connection.execute(update(outbox).where(*mine).values(**values))
 
     def mark_unknown(
         self, entry: OutboxEntry, error: str, *, now: datetime, look_at: datetime
@@ -677,6 +768,8 @@ class SqlLedger:
             if changed and entry.kind is EntryKind.ROOT:
                 take_over(connection, entry)
                 part_company(connection, members_waiting(connection, [entry.incident_id]))
+            if changed and entry.kind is EntryKind.NOTICE:
+                take_in(connection, [entry.id])
 
     def mark_skipped(self, entry: OutboxEntry, why: str, *, now: datetime) -> None:
         """It can't be shown and needn't be; the row keeps the reason."""
@@ -695,10 +788,12 @@ class SqlLedger:
         not_before: datetime,
         error: str = "",
         is_repeat_possible: bool = False,
+        sweep_at: datetime | None = None,
     ) -> None:
         """It does not stand in the channel: send it again, with the same key, from `not_before` on.
 
-        A root message that waits again takes over what was waiting behind it.
+        A root message that waits again takes over what was waiting behind it. After an edit that may land
+        late, its message is looked at once more at `sweep_at`.
         """
         with self._database.writing("ledger") as connection:
             changed = settle(
@@ -716,6 +811,10 @@ class SqlLedger:
             )
             if changed and entry.kind is EntryKind.ROOT:
                 take_over(connection, entry)
+            if changed and entry.kind is EntryKind.NOTICE:
+                take_in(connection, [entry.id])
+            if changed and entry.kind.edits and sweep_at is not None:
+                look_after(connection, outbox.c.id == entry.id, sweep_at)
 
     def look_again(
         self, entry: OutboxEntry, *, at: datetime, error: str = "", was_conclusive: bool
@@ -733,14 +832,17 @@ class SqlLedger:
         """Entries that stand in a channel, and may stand there twice: to be looked at now, oldest first."""
         return self._to_look_for(book, now, OutboxState.SENT, outbox.c.sweep_at)
 
-    def swept(self, entry: OutboxEntry, *, next_at: datetime | None) -> None:
-        """There is one of it now; look again at `next_at`, or never."""
+    def swept(self, entry: OutboxEntry, *, now: datetime, next_at: datetime | None) -> None:
+        """There is one of it now; look again at `next_at`, or never.
+
+        After the first look its message is edited once to its newest words: those that stand may be older.
+        """
+        mine = (outbox.c.id == entry.id, outbox.c.looks == entry.looks)
+        values = {"sweep_at": next_at, "looks": outbox.c.looks + 1}
         with self._database.writing("ledger") as connection:
-            connection.execute(
-                update(outbox)
-                .where(outbox.c.id == entry.id)
-                .values(sweep_at=next_at, looks=outbox.c.looks + 1)
-            )
+            changed = connection.execute(update(outbox).where(*mine).values(**values))
+            if changed.rowcount and entry.kind.stands_alone and entry.looks == 0:
+                say_again(connection, entry, now)
 
     def reconcilable(self, book: str | None, now: datetime) -> tuple[OutboxEntry, ...]:
         """Entries to be looked for in the channel now, oldest first."""
@@ -773,13 +875,21 @@ class SqlLedger:
                     update(outbox_pause).where(mine).values(until=until, reason=reason)
                 )
 
+    def let_go(self, why: str, now: datetime) -> int:
+        """Give up for good what was given up, whatever its book: it is never sent. Returns how many."""
+        dead = outbox.c.state == OutboxState.DEAD.value
+        values = {"state": OutboxState.SKIPPED.value, "not_before": now, "error": storable(why)}
+        with self._database.writing("ledger") as connection:
+            return connection.execute(update(outbox).where(dead).values(**values)).rowcount
+
     def redrive(self, book: str | None = None, channels: Mapping[str, str] | None = None) -> int:
         """After a repair: try everything that was given up once more, now. Returns how many.
 
         `channels` says where each route leads now: what has no message in a channel yet goes there.
         """
         with self._database.writing("ledger") as connection:
-            connection.execute(delete(outbox_pause))
+            # A token that was refused may be mended; what Slack asked to wait for is still to be waited for.
+            connection.execute(delete(outbox_pause).where(outbox_pause.c.scope == EVERYTHING))
             for route, channel in (channels or {}).items():
                 _reroute(connection, book, route, channel)
             again = connection.execute(
@@ -791,7 +901,7 @@ class SqlLedger:
 
     def give_up(self, book: str, why: str, now: datetime) -> None:
         """Send nothing more of a book, and try nothing of it again; what has a reason keeps it."""
-        waits = (outbox.c.book == book, outbox.c.state.not_in(_DONE))
+        waits = (outbox.c.book == book, outbox.c.state.in_(_NOT_DONE))
         reason = case((outbox.c.error == "", why), else_=outbox.c.error)
         values = {"state": OutboxState.SKIPPED.value, "not_before": now, "error": reason}
         with self._database.writing("ledger") as connection:
@@ -805,8 +915,10 @@ class SqlLedger:
                 found.id,
                 found.incident_id,
                 found.thread_of,
+                found.about,
                 found.kind,
                 found.channel,
+                place_of(outbox).label("place"),
                 found.state,
                 found.attempts,
                 found.not_before,
@@ -814,29 +926,17 @@ class SqlLedger:
                 found.created_at,
                 found.error,
             )
-            .where(found.state.not_in(_DONE), *sent_with(book))
+            .where(found.state.in_(_NOT_DONE), *sent_with(book))
             .order_by(found.id)
         )
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
-            standing = set(
-                connection.scalars(
-                    select(found.incident_id).where(
-                        found.kind == EntryKind.ROOT.value,
-                        found.state == OutboxState.SENT.value,
-                        or_(
-                            found.incident_id.in_(
-                                select(found.incident_id).where(found.state.not_in(_DONE))
-                            ),
-                            found.incident_id.in_(
-                                select(found.thread_of).where(
-                                    found.state.not_in(_DONE), found.thread_of.is_not(None)
-                                )
-                            ),
-                        ),
-                    )
-                )
-            )
+            # By their keys: asked for all that was ever sent, the database would read all of it.
+            roots = {row.incident_id for row in rows} | {row.thread_of for row in rows}
+            notices = {row.about for row in rows}
+            is_root = found.kind == EntryKind.ROOT.value
+            standing: set[str | int] = _sent(connection, found.incident_id, roots - {None}, is_root)
+            standing |= _sent(connection, found.id, notices - {None})
             pauses = {
                 row.scope: row
                 for row in connection.execute(
@@ -845,18 +945,19 @@ class SqlLedger:
             }
             waits = paces(connection, now)
             # For those that were looked at once already, nobody waits.
-            standing_twice = (
-                found.state == OutboxState.SENT.value,
-                found.sweep_at.is_not(None),
-                *sent_with(book),
+            # Only asked for what the index of it holds: they are few, and the sent ones are many.
+            swept = select(found.state, found.looks, found.sweep_at).where(
+                found.sweep_at.is_not(None), *sent_with(book)
             )
-            sweeps = select(func.min(found.sweep_at)).where(*standing_twice)
-            first = connection.scalar(sweeps.where(found.looks == 0))
-            soonest = connection.scalar(sweeps)
+            sweeps = [row for row in connection.execute(swept) if row.state == OutboxState.SENT]
+        first = min((row.sweep_at for row in sweeps if row.looks == 0), default=None)
+        soonest = min((row.sweep_at for row in sweeps), default=None)
+        # Nobody looks into a channel before these are over.
+        quiet = [pauses[scope].until for scope in (EVERYTHING, LOOKS) if scope in pauses]
         return replace(
             summed_up(rows, standing, pauses, waits, now),
-            first_sweep_at=first,
-            sweep_due_at=soonest,
+            first_sweep_at=None if first is None else max([first, *quiet]),
+            sweep_due_at=None if soonest is None else max([soonest, *quiet]),
             is_paused=EVERYTHING in pauses,
         )
 
@@ -871,6 +972,24 @@ class SqlLedger:
     ) -> None:
         with self._database.writing("ledger") as connection:
             settle(connection, entry, states, **values)
+
+
+def _decided(
+    judging: Judging,
+    judgements: Sequence[Judgement],
+    failures: Mapping[str, str],
+    *,
+    is_everything: bool,
+) -> tuple[Decision, ...]:
+    """One decision a result, then those on rules that failed, then on what no rule speaks of."""
+    gone: tuple[Decision, ...] = ()
+    if is_everything:
+        judged = [one.result.fingerprint for one in judgements]
+        # First: what they explained is then told at once, not at the next look.
+        gone = judging.withdraw(judging.unspoken(judged, failures))
+    made = judging.judge(judgements)
+    made += judging.fail(failures)
+    return made + gone
 
 
 @contextmanager
@@ -888,6 +1007,18 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
+def _sent(
+    connection: Connection, key: Column[Any], wanted: Collection[Any], *also: ColumnElement[bool]
+) -> set[Any]:
+    """Which of these keys have a row that stands in its channel."""
+    every, stand = list(wanted), set()
+    for at in range(0, len(every), AT_ONCE):
+        part = key.in_(every[at : at + AT_ONCE])
+        query = select(key).where(part, outbox.c.state == OutboxState.SENT.value, *also)
+        stand |= set(connection.scalars(query))
+    return stand
+
+
 def _reroute(connection: Connection, book: str | None, route: str, channel: str) -> None:
     """Send what waits or was given up to this channel, unless its message may stand in another."""
     root = outbox.alias("root")
@@ -902,7 +1033,8 @@ def _reroute(connection: Connection, book: str | None, route: str, channel: str)
         .where(
             outbox.c.route == route,
             outbox.c.state.in_(movable),
-            ~may_stand,
+            # A notice is a message of its own: where its incident's stands is nothing to it.
+            or_(outbox.c.kind == EntryKind.NOTICE.value, ~may_stand),
             *of_book(book),
         )
         .values(channel=channel)

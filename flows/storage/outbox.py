@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -13,8 +13,11 @@ from sqlalchemy import (
     Row,
     and_,
     bindparam,
+    case,
     delete,
+    func,
     insert,
+    or_,
     select,
     update,
 )
@@ -38,8 +41,15 @@ from alerts.ledger import (
 )
 from alerts.messages import PAST, is_replay
 from alerts.rules import Reading, Severity
-from alerts.telling import told_by_root
-from flows.storage.tables import incident, outbox, outbox_pace, outbox_pause, storable
+from alerts.telling import still_calls, told_by_root
+from flows.storage.tables import (
+    incident,
+    installation,
+    outbox,
+    outbox_pace,
+    outbox_pause,
+    storable,
+)
 
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
 
@@ -47,9 +57,12 @@ _COMPACT = json.JSONEncoder(separators=(",", ":"))
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 _OVERTAKEN = "a newer word on the same alert did not have to wait as long"
+_CALLS_NOBODY = "nobody has to be called any more: it was taken on, is quiet, eased or ended"
 _MOVABLE = (OutboxState.PENDING.value, OutboxState.DEAD.value)
 _NOT_STANDING = (*_MOVABLE, OutboxState.SENDING.value, OutboxState.UNKNOWN.value)
+_KEPT = (outbox.c.created_at, outbox.c.started_at, outbox.c.error)  # by newer words
 LONGEST_PACE = timedelta(minutes=2)  # twice the longest that can be set
+_Key = TypeVar("_Key", str, int)
 _PART = 500  # names in one query: databases limit how many values a statement may have
 
 
@@ -91,12 +104,14 @@ class Outgoing:
         self._connection = connection
         self._written_at = written_at
         self._quiet_until = quiet_until
-        self._roots = _roots(connection, [one.id for one in known])
+        self._roots, self._notices = _messages(connection, [one.id for one in known])
+        self._mark = connection.execute(select(installation.c.mark)).scalar_one()
         self._rows: list[dict[str, Any]] = []
         self._folded: list[dict[str, Any]] = []
         self._hastened: list[dict[str, Any]] = []
         self._overtaken: list[dict[str, Any]] = []
         self._replaced: defaultdict[str, list[str]] = defaultdict(list)  # incidents by kind
+        self._amended: list[int] = []  # notices that have to say something else
 
     def is_unseen(self, key: str) -> bool:
         """Whether the incident's root is there and not sent: it takes in everything that follows."""
@@ -130,6 +145,8 @@ class Outgoing:
                     self._replace(EntryKind.EDIT, entry, after, step, count)
             elif kind is EntryKind.CHART:
                 self._replace(EntryKind.CHART, entry, after, step, count)
+            elif kind is EntryKind.AMEND:
+                self._amend(entry, after, step)
             elif not is_unseen:
                 # Otherwise the root, when it is sent, says all of it, in the channel where it belongs by then.
                 self._insert(kind, entry, after, f"{after.id}:{kind.value}:{step}.{count}")
@@ -164,17 +181,32 @@ class Outgoing:
             self._connection.execute(
                 update(outbox).where(*replies).values(**values), self._overtaken
             )
-        for kind, incidents in self._replaced.items():
-            for part in _in_parts(incidents):
-                self._connection.execute(
-                    delete(outbox).where(
-                        outbox.c.incident_id.in_(part),
-                        outbox.c.kind == kind,
-                        outbox.c.state.in_([OutboxState.PENDING.value, OutboxState.DEAD.value]),
-                    )
-                )
+        self._take_places()
         if self._rows:
             self._connection.execute(insert(outbox), self._rows)
+        take_in(self._connection, self._amended)
+
+    def _take_places(self) -> None:
+        """Newer words are due since the oldest that they replace, and have been tried if those were.
+
+        Otherwise an edit that is refused again and again would never be late, only renewed.
+        """
+        oldest: dict[tuple[str, str, int | None], dict[str, Any]] = {}
+        for kind, incidents in self._replaced.items():
+            for part in _in_parts(incidents):
+                gone = delete(outbox).where(
+                    outbox.c.incident_id.in_(part),
+                    outbox.c.kind == kind,
+                    outbox.c.state.in_(_MOVABLE),
+                )
+                columns = (outbox.c.incident_id, outbox.c.about, *_KEPT)
+                for row in self._connection.execute(gone.returning(*columns)):
+                    values = {column.name: getattr(row, column.name) for column in _KEPT}
+                    there = oldest.setdefault((kind, row.incident_id, row.about), values)
+                    if row.created_at < there["created_at"]:
+                        there.update(values)
+        for new in self._rows:
+            new.update(oldest.get((new["kind"], new["incident_id"], new["about"]), {}))
 
     def _fold(self, root: Row[Any], after: Incident, entry: NewEntry) -> None:
         due = entry.not_before or self._quiet_until(after.reading, after.severity) or AT_ONCE
@@ -202,7 +234,24 @@ class Outgoing:
         self._replaced[kind.value].append(after.id)
         self._insert(kind, entry, after, f"{after.id}:{kind.value}:{step}.{count}")
 
-    def _insert(self, kind: EntryKind, entry: NewEntry, after: Incident, key: str) -> None:
+    def _amend(self, entry: NewEntry, after: Incident, step: int) -> None:
+        """Every notice of an incident is to look so: each where it stands, after it stands."""
+        for notice in self._notices[after.id]:
+            there = replace(entry, route=notice.route, channel=notice.channel)
+            self._replaced[EntryKind.AMEND.value].append(after.id)
+            key = f"{after.id}:{EntryKind.AMEND.value}:{step}.{notice.id}"
+            self._insert(EntryKind.AMEND, there, after, key, about=notice.id)
+            self._amended.append(notice.id)
+
+    def _insert(
+        self,
+        kind: EntryKind,
+        entry: NewEntry,
+        after: Incident,
+        key: str,
+        *,
+        about: int | None = None,
+    ) -> None:
         values = revived()
         if entry.not_before is not None:
             values["not_before"] = entry.not_before
@@ -210,15 +259,17 @@ class Outgoing:
             {
                 "book": after.book,
                 "incident_id": after.id,
-                "thread_of": (after.leader or None) if kind is not EntryKind.NOTICE else None,
+                "thread_of": None if kind.is_elsewhere else after.leader or None,
+                "about": about,
                 "kind": kind.value,
                 "route": entry.route,
                 "channel": entry.channel,
-                "delivery_key": key,
+                "delivery_key": f"{key}@{self._mark}",
                 "message": as_json(dict(entry.message)),
                 "image": entry.image,
                 "alt_text": storable(entry.alt_text),
                 "created_at": self._written_at,
+                "started_at": None,
                 "is_repeat_possible": False,
                 "error": "",
                 **values,
@@ -226,7 +277,7 @@ class Outgoing:
         )
 
 
-def _in_parts(wanted: Sequence[str]) -> Iterable[Sequence[str]]:
+def _in_parts(wanted: Sequence[_Key]) -> Iterable[Sequence[_Key]]:
     return (wanted[at : at + _PART] for at in range(0, len(wanted), _PART))
 
 
@@ -241,23 +292,65 @@ def _calling(entry: NewEntry, entries: Iterable[NewEntry]) -> NewEntry:
     return replace(entry, message={**entry.message, "mention": mention}) if mention else entry
 
 
-def _roots(connection: Connection, wanted: Sequence[str]) -> dict[str, Row[Any]]:
-    """The root message of each incident that has one."""
-    found = {}
+def _messages(
+    connection: Connection, wanted: Sequence[str]
+) -> tuple[dict[str, Row[Any]], defaultdict[str, list[Row[Any]]]]:
+    """The root message of each incident that has one, and the notices that were not dropped."""
+    roots: dict[str, Row[Any]] = {}
+    notices: defaultdict[str, list[Row[Any]]] = defaultdict(list)
+    kinds = [kind.value for kind in EntryKind if kind.stands_alone]
+    columns = (
+        outbox.c.id,
+        outbox.c.incident_id,
+        outbox.c.kind,
+        outbox.c.route,
+        outbox.c.state,
+        outbox.c.attempts,
+        outbox.c.not_before,
+        outbox.c.channel,
+        outbox.c.message,
+    )
     for part in _in_parts(wanted):
-        mine = (outbox.c.incident_id.in_(part), outbox.c.kind == EntryKind.ROOT.value)
-        columns = (
-            outbox.c.id,
-            outbox.c.incident_id,
-            outbox.c.state,
-            outbox.c.attempts,
-            outbox.c.not_before,
-            outbox.c.channel,
-            outbox.c.message,
+        mine = (outbox.c.incident_id.in_(part), outbox.c.kind.in_(kinds))
+        for row in connection.execute(select(*columns).where(*mine).order_by(outbox.c.id)):
+            if row.kind == EntryKind.ROOT.value:
+                roots[row.incident_id] = row
+            elif row.state != OutboxState.SKIPPED.value:
+                notices[row.incident_id].append(row)
+    return roots, notices
+
+
+def take_in(connection: Connection, notices: Sequence[int]) -> None:
+    """Notices that don't stand take the words that wait for them; a call that nobody needs is dropped.
+
+    One that was given up stays given up: an operator should see that its channel can't be reached.
+    """
+    columns = (outbox.c.id, outbox.c.incident_id, outbox.c.state, outbox.c.message)
+    for part in _in_parts(notices):
+        mine = (outbox.c.id.in_(part), outbox.c.state.in_(_MOVABLE))
+        query = select(*columns, incident.c.payload).join(
+            incident, incident.c.id == outbox.c.incident_id
         )
-        for row in connection.execute(select(*columns).where(*mine)):
-            found[row.incident_id] = row
-    return found
+        for notice in connection.execute(query.where(*mine)).all():
+            behind = (outbox.c.incident_id == notice.incident_id, outbox.c.about == notice.id)
+            newest = select(outbox.c.message).where(*behind).order_by(outbox.c.id.desc()).limit(1)
+            words = connection.scalar(newest)
+            if words is None:
+                continue
+            connection.execute(delete(outbox).where(*behind))
+            old, new = json.loads(notice.message), json.loads(words)
+            about = Incident.from_dict(json.loads(notice.payload))
+            # Of a message from another version nothing is certain: then as long as anything is open.
+            at = Severity.__members__.get(str(old.get("severity")), Severity.INFO)
+            calls = still_calls(about, at)
+            values: dict[str, Any] = {}
+            if calls and old.get("mention"):
+                new["mention"] = old["mention"]
+            elif not calls and notice.state == OutboxState.PENDING.value:
+                values = {"state": OutboxState.SKIPPED.value, "error": _CALLS_NOBODY}
+            # Also of one that is dropped: if it stands after all, what it says is seen to be outdated.
+            values["message"] = as_json(new)
+            connection.execute(update(outbox).where(outbox.c.id == notice.id).values(**values))
 
 
 def take_over(connection: Connection, root: OutboxEntry) -> None:
@@ -380,6 +473,8 @@ def read_entry(connection: Connection, key: int, *, with_image: bool = True) -> 
             same.c.channel == outbox.c.channel,
             # An answer without its channel left the route's own word there: nothing was learnt.
             same.c.receipt_channel != same.c.channel,
+            # An id says it itself: there is nothing to learn, however long one looks.
+            outbox.c.channel.like("#%"),
         )
         .order_by(same.c.id.desc())
         .limit(1)
@@ -392,6 +487,8 @@ def read_entry(connection: Connection, key: int, *, with_image: bool = True) -> 
             root.c.receipt_ts.label("root_ts"),
             root.c.delivery_key.label("root_key"),
             known_channel.label("known_channel"),
+            root.c.channel.label("root_place"),
+            leader.c.channel.label("leader_place"),
             leader.c.receipt_channel.label("leader_channel"),
             leader.c.receipt_ts.label("leader_ts"),
         )
@@ -404,18 +501,24 @@ def read_entry(connection: Connection, key: int, *, with_image: bool = True) -> 
         )
         .outerjoin(
             root,
-            and_(
-                root.c.incident_id == outbox.c.incident_id,
-                root.c.kind == EntryKind.ROOT.value,
+            or_(
+                root.c.id == outbox.c.about,
+                and_(
+                    outbox.c.about.is_(None),
+                    root.c.incident_id == outbox.c.incident_id,
+                    root.c.kind == EntryKind.ROOT.value,
+                ),
             ),
         )
         .where(outbox.c.id == key)
     ).one()
+    kind = EntryKind(row.kind)
+    own_place = row.channel if kind.stands_alone else row.root_place or row.channel
     return OutboxEntry(
         id=row.id,
         book=row.book,
         incident_id=row.incident_id,
-        kind=EntryKind(row.kind),
+        kind=kind,
         route=row.route,
         channel=row.channel,
         delivery_key=row.delivery_key,
@@ -437,12 +540,64 @@ def read_entry(connection: Connection, key: int, *, with_image: bool = True) -> 
         thread=_receipt(row.leader_channel, row.leader_ts),
         root_key=row.root_key or "",
         channel_id=row.known_channel,
+        place=row.leader_place or own_place,
         sent_at=row.sent_at,
     )
 
 
 def _receipt(channel_id: str | None, ts: str | None) -> Receipt | None:
     return None if channel_id is None else Receipt(channel_id, ts or "")
+
+
+def place_of(row: Any) -> ColumnElement[str]:
+    """The channel that a row goes to, by a route's word: where its thread or its root stands (aliases)."""
+    root, leader = outbox.alias("place_root"), outbox.alias("place_leader")
+
+    def channel_of(other: Any, incident_id: Any) -> Any:
+        mine = (other.c.incident_id == incident_id, other.c.kind == EntryKind.ROOT.value)
+        return select(other.c.channel).where(*mine).scalar_subquery()
+
+    stands_alone = row.c.kind.in_([kind.value for kind in EntryKind if kind.stands_alone])
+    own = case(
+        (or_(stands_alone, row.c.about.is_not(None)), row.c.channel),
+        else_=func.coalesce(channel_of(root, row.c.incident_id), row.c.channel),
+    )
+    return func.coalesce(channel_of(leader, row.c.thread_of), own)
+
+
+def look_after(connection: Connection, edits: ColumnElement[bool], at: datetime | None) -> None:
+    """Have the messages of these edits looked at once more: an edit that landed late may be older words."""
+    edited = select(outbox.c.incident_id).where(edits, outbox.c.about.is_(None))
+    notices = select(outbox.c.about).where(edits, outbox.c.about.is_not(None))
+    roots = and_(outbox.c.incident_id.in_(edited), outbox.c.kind == EntryKind.ROOT.value)
+    # One after the other: of both together neither would be found by its index.
+    for mine in (roots, outbox.c.id.in_(notices)):
+        connection.execute(update(outbox).where(mine).values(sweep_at=at, looks=0))
+
+
+def say_again(connection: Connection, entry: OutboxEntry, now: datetime) -> None:
+    """Edit a message that stands alone to what it should say, as the newest words have it."""
+    columns = [column for column in outbox.c if column not in (outbox.c.image, outbox.c.id)]
+    is_root = entry.kind is EntryKind.ROOT
+    kind = EntryKind.EDIT if is_root else EntryKind.AMEND
+    about = None if is_root else entry.id
+    edits = and_(outbox.c.kind == kind.value, outbox.c.about.is_not_distinct_from(about))
+    query = select(outbox.c.id, *columns).where(
+        outbox.c.incident_id == entry.incident_id, or_(outbox.c.id == entry.id, edits)
+    )
+    newest = connection.execute(query.order_by(outbox.c.id.desc())).first()
+    if newest is None or newest.state != OutboxState.SENT.value:
+        return  # newer words are on their way, or wait for an operator
+    if newest.id != entry.id:
+        mine = outbox.c.id == newest.id
+        connection.execute(update(outbox).where(mine).values(**revived()))
+        return
+    values = {name: value for name, value in newest._mapping.items() if name != "id"}
+    values |= {"kind": kind.value, "about": about, "created_at": now}
+    values |= {"sweep_at": None, "sent_at": None}
+    values |= {"receipt_channel": None, "receipt_ts": None, "started_at": None, "error": ""}
+    values |= {"delivery_key": f"{newest.delivery_key}:again", "image": None, **revived()}
+    connection.execute(insert(outbox).values(**values))
 
 
 def of_book(book: str | None) -> tuple[ColumnElement[bool], ...]:
@@ -482,7 +637,7 @@ def keep_pace(
     """Let the next request wait: to the channel for `pace`, to the workspace for a share of it."""
     if pace == AT_ANY_PACE:
         return
-    scope = EDITS if kind is EntryKind.EDIT else channel
+    scope = EDITS if kind.edits else channel
     for name, span in ((scope, pace), (EVERYTHING, pace / WORKSPACE_SHARE)):
         mine = outbox_pace.c.scope == name
         there = connection.execute(select(outbox_pace.c.free_at).where(mine)).scalar()
@@ -501,32 +656,42 @@ def paused_scopes(connection: Connection, now: datetime) -> set[str]:
 
 def summed_up(
     rows: Iterable[Row[Any]],
-    standing: Collection[str],
+    standing: Collection[str | int],
     pauses: Mapping[str, Row[Any]],
     paces: Mapping[str, datetime],
     now: datetime,
 ) -> OutboxSummary:
     """Unsettled rows (oldest first) as counts, ages, next due instant and sentences for an operator.
 
-    `standing` holds the incidents whose root message is in the channel, `pauses` and `paces` those that last.
+    `standing` holds the incidents whose root message is in the channel and the rows of the notices that are,
+    `pauses` and `paces` those that last.
     """
     counts = dict.fromkeys(OutboxState, 0)
     dead_charts = 0
     oldest = now
     dues: list[datetime] = []
-    behind: set[str] = set()  # incidents with an earlier text that is not settled
+    behind: set[str | int] = set()  # those of them with an earlier text that is not settled
     problems = [row.reason for row in pauses.values() if row.scope == EVERYTHING]
+    waits = [
+        f"{scope}: {row.reason}, until {row.until.astimezone(UTC):%H:%M:%S} UTC"
+        for scope, row in pauses.items()
+        if scope != EVERYTHING
+    ]
     for row in rows:
         state = OutboxState(row.state)
-        is_chart = row.kind == EntryKind.CHART.value
+        kind = EntryKind(row.kind)
+        is_chart = kind is EntryKind.CHART
+        under = row.incident_id if row.about is None else row.about
+        if not is_chart:
+            oldest = min(oldest, row.created_at)
         if state is OutboxState.DEAD:
             dead_charts += is_chart
             counts[state] += not is_chart
             problems.append(f"{row.channel}: {row.error}")
             continue
         counts[state] += 1
-        if not is_chart:
-            oldest = min(oldest, row.created_at)
+        if state is OutboxState.PENDING and row.error and row.place not in pauses:
+            waits.append(f"{row.channel}: not sent yet: {row.error}")
         if state is OutboxState.UNKNOWN:
             dues.append(_after(row, pauses, now, EVERYTHING, LOOKS))
             problems.append(f"{row.channel}: not known whether it arrived: {row.error}")
@@ -534,17 +699,18 @@ def summed_up(
             dues.append(row.lease_until)
         elif row.thread_of not in {None, *standing}:
             pass  # its leader's message comes first, and has its own due instant or an operator's
-        elif EntryKind(row.kind).stands_alone or (
-            row.incident_id in standing and (is_chart or row.incident_id not in behind)
-        ):
-            scopes = (EVERYTHING, UPLOADS) if is_chart else (EVERYTHING,)
-            is_edit = row.kind == EntryKind.EDIT.value
-            turns = (paces.get(EDITS if is_edit else row.channel, now), paces.get(EVERYTHING, now))
+        elif kind.stands_alone or (under in standing and (is_chart or under not in behind)):
+            scopes = (
+                EVERYTHING,
+                *([UPLOADS] if is_chart else []),
+                *([EDITS] if kind.edits else []),
+            )
+            turns = (paces.get(EDITS if kind.edits else row.place, now), paces.get(EVERYTHING, now))
             dues.append(max(_after(row, pauses, now, *scopes), *turns))
         is_muted_now = state is OutboxState.PENDING and row.attempts == 0 and row.not_before > now
         # As `claim` sees it: what a window keeps keeps nothing else waiting.
-        if not is_chart and row.kind != EntryKind.NOTICE.value and not is_muted_now:
-            behind.add(row.incident_id)
+        if not is_chart and kind is not EntryKind.NOTICE and not is_muted_now:
+            behind.add(under)
     return OutboxSummary(
         pending=counts[OutboxState.PENDING],
         sending=counts[OutboxState.SENDING],
@@ -554,6 +720,7 @@ def summed_up(
         oldest_unsent_seconds=max(0.0, (now - oldest).total_seconds()),
         next_due_at=min(dues, default=None),
         problems=tuple(dict.fromkeys(problems))[:10],
+        waits=tuple(dict.fromkeys(waits))[:10],
     )
 
 
@@ -561,7 +728,7 @@ def _after(row: Row[Any], pauses: Mapping[str, Row[Any]], now: datetime, *scopes
     """When an entry's turn comes, with every pause that concerns it."""
     due: datetime = row.not_before
     until: list[datetime] = [
-        pauses[scope].until for scope in (row.channel, *scopes) if scope in pauses
+        pauses[scope].until for scope in (row.place, *scopes) if scope in pauses
     ]
     return max(due, now, *until)
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 HEAD = "0005"
@@ -64,6 +65,9 @@ metadata = MetaData(
 # A row to lock where a database has row locks: whoever holds it is the only writer of that kind.
 # SQLite serialises writers by itself (BEGIN IMMEDIATE) and leaves FOR UPDATE out.
 writer = Table("writer", metadata, Column("name", String(40), primary_key=True))
+
+# Which installation this is, one row: two that post into one channel must not take each other's messages for theirs.
+installation = Table("installation", metadata, Column("mark", String(16), primary_key=True))
 
 observation = Table(
     "observation",
@@ -335,7 +339,16 @@ outbox = Table(
     Column("error", Text, nullable=False),
     # When to look for a second copy of it in the channel; none: it can't have one.
     Column("sweep_at", UtcDateTime, nullable=True),
+    # The row whose message this one edits; none: that of its incident. Not a foreign key: each row that is
+    # deleted would have all others searched for it.
+    Column("about", Integer, nullable=True),
     Index(None, "state", "not_before"),
+    Index(
+        None,
+        "sweep_at",
+        sqlite_where=text("sweep_at IS NOT NULL"),
+        postgresql_where=text("sweep_at IS NOT NULL"),
+    ),
 )
 
 # What must stay quiet until when: one channel after a 429, everything after a refused token.

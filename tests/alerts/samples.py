@@ -11,6 +11,7 @@ from alerts.ledger import repeat_marked
 from alerts.lifecycle import Decision, decide
 from alerts.messages import (
     Message,
+    amended_notice,
     call_notice,
     numbers_message,
     root_message,
@@ -179,6 +180,7 @@ def along_its_life() -> dict[str, Message]:
         "drop_woken_reply": transition_reply(open_one, Reason.WOKEN, **live),
         "drop_call_reply": transition_reply(open_one, Reason.UNACKNOWLEDGED, **called),
         "drop_call_notice": call_notice(open_one, Reason.UNACKNOWLEDGED, **called),
+        "drop_taken_notice": amended_notice(taken, Reason.ACKNOWLEDGED, **live),
         "drop_numbers": numbers_message(open_one, known_at=noon, book="live"),
         "drop_possible_repeat": Message.from_dict(
             repeat_marked(root_message(open_one, worse.reason, **live).as_dict())

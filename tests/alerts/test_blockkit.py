@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.blockkit import TOTAL_LIMIT, render_slack
+from alerts.blockkit import TOTAL_LIMIT, render_answer, render_slack
 from alerts.interactions import Action
 from alerts.lifecycle import State
 from alerts.messages import Message
@@ -56,6 +56,43 @@ def test_a_replay_is_marked_in_the_first_words_of_blocks_and_text():
 
     assert header(message).startswith("Replay · 🔴 Critical: ")
     assert render_slack(message).text.startswith("[Replay: as known on 21 Jun 2025] 🔴 Critical: ")
+
+
+@pytest.mark.parametrize("kind", ["reply", "notice", "numbers"])
+def test_what_has_no_header_says_that_it_is_a_replay_in_a_line_before_all_else_and_once(kind):
+    blocks = render_slack(replace(SAMPLES["drop_as_of_june"], kind=kind)).blocks
+
+    assert blocks[0]["text"]["text"].startswith(
+        "*Replay: as known on 21 Jun 2025*\n🔴 *Critical:* "
+    )
+    assert str_of(blocks).count("Replay: as known on") == 1
+
+
+@pytest.mark.parametrize(
+    ("mention", "call"),
+    [("here", "<!here>"), ("U0123ABCD", "<@U0123ABCD>"), ("S0123ABCD", "<!subteam^S0123ABCD>")],
+)
+def test_whom_the_blocks_call_is_told_apart_for_where_only_text_is_shown(mention, call):
+    content = render_slack(replace(BASE, mention=mention))
+
+    assert content.call == call
+    assert call in str_of(content.blocks)
+    assert call not in content.text
+
+
+@pytest.mark.parametrize("mention", ["", "channel", "<!channel>", "U1 <!here>"])
+def test_who_is_nobody_is_not_called(mention):
+    assert render_slack(replace(BASE, mention=mention)).call == ""
+
+
+def test_an_answer_is_shown_as_it_is_line_by_line():
+    content = render_answer("Oxide *up* <!channel>\nTaken on by @here & `co`\u202e.")
+
+    (block,) = content.blocks
+    shown = "Oxide *up* <!channel>\nTaken on by @here & `co`."
+    assert block["text"] == {"type": "plain_text", "text": shown, "emoji": False}
+    assert content.text == "Oxide ∗up∗ &lt;!channel&gt;\nTaken on by ＠here &amp; 'co'."
+    assert content.call == ""
 
 
 def test_text_alone_tells_the_whole_finding():
@@ -159,6 +196,15 @@ def test_any_message_is_inside_the_limits_and_mentions_nobody(message):
     assert total <= TOTAL_LIMIT
 
 
+@given(st.lists(TEXT, max_size=5))
+def test_any_answer_is_inside_the_limits_and_mentions_nobody(lines):
+    content = render_answer("\n".join([*lines, "Nothing was done."]))
+
+    assert problems(content.blocks) == []
+    json.dumps(content.blocks).encode("ascii")
+    assert_harmless(content.text)
+
+
 def texts_of(block):
     """Every text object of a block."""
     texts = ([block["text"]] if "text" in block else []) + block.get("fields", [])
@@ -228,7 +274,7 @@ def test_open_alerts_have_buttons_that_say_what_and_of_which():
     [
         ("drop_taken_root", ["Snooze 1 day", "Snooze 7 days", "Show numbers"]),
         ("drop_snoozed_root", ["End snooze", "Show numbers"]),
-        ("drop_as_of_june", ["Acknowledge", "Snooze 1 day", "Snooze 7 days", "Show numbers"]),
+        ("drop_as_of_june", ["Show numbers"]),
         ("drop_call_notice", ["Acknowledge", "Show numbers"]),
         ("drop_resolved_root", ["Show numbers"]),
         ("drop_withdrawn_root", ["Show numbers"]),

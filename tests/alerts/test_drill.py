@@ -1,5 +1,6 @@
 """alerts/drill.py: a drill can't be taken for an alert, and meets no other."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from alerts import telling
 from alerts.blockkit import render_slack
 from alerts.drill import drill_book, drill_message, drill_reading, is_drill
-from alerts.incident import Incident, Reason
+from alerts.incident import Incident, Reason, State
+from alerts.interactions import Action
 from alerts.lifecycle import decide
 from alerts.messages import numbers_message, root_message
 from alerts.routing import Route
@@ -89,6 +91,30 @@ def test_the_numbers_of_a_drill_hold_no_measure_that_nobody_took():
     message = numbers_message(drilled(), **KNOWN)
 
     assert [fact.label for fact in message.facts] == ["Route", "Channel"]
+
+
+@pytest.mark.parametrize(
+    ("incident", "todo"),
+    [
+        ("", "Please do nothing."),
+        ("6f1c0a52", "Nothing has to be done; the buttons may be tried."),
+    ],
+)
+def test_a_drill_invites_to_its_buttons_where_it_has_some_also_when_it_is_edited(incident, todo):
+    message = drill_message(ROUTE, "#magnet-supply", by="Asha", at=AT, incident=incident)
+    reading = drill_reading(ROUTE, drill_book(AT), has_buttons=bool(incident))
+    for said in (message.lead, reading.standing):
+        assert said.startswith("This only tests whether messages of the route buyers arrive here.")
+        assert said.endswith(todo)
+
+
+def test_a_drill_that_is_over_says_no_more_than_that():
+    over = replace(drilled(), state=State.WITHDRAWN, changed_at=AT + timedelta(days=1))
+    message = root_message(over, Reason.WITHDRAWN, **KNOWN)
+    assert (message.label, message.why_now) == ("Test", "")
+    assert message.lead == "Over since 25 Nov 2026: a drill ends by itself."
+    assert message.headline == "Drill 3 of 40: nothing has happened"
+    assert message.actions == (Action.NUMBERS,)
 
 
 def test_routes_of_one_drill_are_told_apart():

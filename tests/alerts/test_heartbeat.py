@@ -37,8 +37,8 @@ def test_the_word_says_when_rules_were_judged_what_is_stuck_and_when_to_worry():
         "Rules last judged": "29 Nov 2026, 03:04 UTC",
         "Last message delivered": "27 Nov 2026, 00:04 UTC",
         "Waiting": "2",
-        "Perhaps arrived": "1",
-        "Undeliverable": "1,234",
+        "Unclear": "1",
+        "Given up": "1,234",
         "Open incidents": "3",
         "Next word by": "1 Dec 2026, 01:04 UTC",
     }

@@ -131,6 +131,9 @@ def test_the_label_is_a_word_for_severity_or_end(incident, label):
         (make_incident(State.WITHDRAWN), Reason.LIMIT_CHANGED, "Withdrawn"),
         (make_incident(), Reason.LIMIT_CHANGED, "Limit changed, now warning"),
         (make_incident(episode=2), Reason.UNCHANGED, "Open again, warning"),
+        (make_incident(severity=Severity.CRITICAL), Reason.RENEWED, "Still critical"),
+        (make_incident(), Reason.RENEWED, "Still a warning"),
+        (make_incident(), Reason.WOKEN, "Snooze over, still a warning"),
     ],
 )
 def test_a_reply_says_what_has_changed(incident, reason, label):
@@ -144,6 +147,13 @@ def test_every_reason_has_a_why_now():
         text = root(make_incident(previous_value=0.7, previous_at=NOW), reason).why_now
         assert text.endswith(".")
         assert "None" not in text
+
+
+@pytest.mark.parametrize(("times", "said"), [(1, "once"), (3, "3 times")])
+def test_being_said_again_is_counted(times, said):
+    message = root(make_incident(renewals=times), Reason.RENEWED)
+
+    assert f"It was said again {said}, since it still held when its time was over." in message.lead
 
 
 def test_coming_back_is_counted():
@@ -324,6 +334,14 @@ def test_what_can_be_asked_follows_how_the_alert_stands(incident, root_offers, n
     assert numbers_message(incident, **how).actions == ()
 
 
+def test_of_a_look_into_the_past_only_the_numbers_can_be_asked():
+    how = {"known_at": NOW, "book": "as-of 2025-06-21"}
+
+    for incident in (make_incident(), TAKEN, ASLEEP, make_incident(State.RESOLVED)):
+        assert root(incident, book=how["book"]).actions == (NUMBERS,)
+        assert call_notice(incident, Reason.UNACKNOWLEDGED, **how).actions == (NUMBERS,)
+
+
 def test_a_message_of_an_older_version_has_no_buttons():
     stored = root(make_incident()).as_dict()
     del stored["incident"], stored["actions"]
@@ -346,7 +364,7 @@ def test_the_numbers_hold_everything_that_was_measured_and_what_ends_it():
     assert found["Measure"] == "25 % of the 12-month mean"
     assert found["Before"] == "52 % of the 12-month mean (21 May 2025)"
     until = "two months running are at 75 % of the 12-month mean or above"
-    assert (found["Critical ends when"], found["Warning ends when"]) == (until, until)
+    assert found["Critical and warning end when"] == until
     assert found.items() >= {(fact.label, fact.value) for fact in incident.reading.facts}
     message = numbers_message(incident, known_at=NOW, book="live")
     assert message.why_now == incident.reading.standing
@@ -355,6 +373,21 @@ def test_the_numbers_hold_everything_that_was_measured_and_what_ends_it():
     assert message.evidence == incident.reading.evidence
     assert "Data through May 2025" in message.context
     assert message.advice == ""
+
+
+def test_the_numbers_say_what_ends_each_severity_where_that_differs():
+    found = numbers(make_incident(reading=RISE))
+
+    assert found["Critical ends when"] == "the chance falls below 60 %"
+    assert found["Warning ends when"] == "the chance falls below 35 %"
+
+
+@pytest.mark.parametrize("state", [State.RESOLVED, State.EXPIRED, State.WITHDRAWN])
+def test_the_numbers_of_what_is_over_name_no_end_to_come(state):
+    found = numbers(make_incident(state, reading=RISE))
+
+    assert not [label for label in found if "when" in label]
+    assert "Limit" in found
 
 
 def test_the_numbers_of_a_rule_without_words_are_measure_limit_and_side():

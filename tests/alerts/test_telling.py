@@ -14,6 +14,7 @@ from alerts.telling import (
     beside,
     shown,
     snooze,
+    still_calls,
     unsnooze,
 )
 from tests.builders import NOW, make_incident, make_reading
@@ -383,3 +384,21 @@ def test_what_is_told_beside_it_does_not_make_two_edits_of_one():
 def test_what_is_told_beside_something_unseen_posts_nothing():
     held = look(None, reading(), around=SILENCED)
     assert posts(beside(held, ("Dysprosium: 12 % up",))) == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("changes", "calls"),
+    [
+        ({}, True),
+        ({"state": State.RECOVERING}, True),
+        ({"severity": WARNING}, False),
+        ({"acknowledged_at": NOW}, False),
+        ({"snoozed_until": NOW + DAY}, False),
+        ({"held": "silenced by ana"}, False),
+        ({"state": State.RESOLVED}, False),
+    ],
+    ids=["as it was", "easing", "less", "taken on", "snoozed", "silenced", "over"],
+)
+def test_people_still_have_to_hear_of_what_is_open_as_severe_as_it_was_and_nobodys(changes, calls):
+    one = make_incident(**{"severity": CRITICAL, **changes})
+    assert still_calls(one, CRITICAL) is calls

@@ -1,5 +1,7 @@
 """Messages of each kind as a reader's browser shows them: posted by the real sender, shot in Chromium."""
 
+import hashlib
+import json
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -67,12 +69,21 @@ def kinds() -> dict[str, Shown]:
         "storm": Shown(storm(12)),
         "operators": Shown(found["stale_source"]),
         "call": Shown(found["drop_call_notice"]),
+        "call-taken-on": Shown(found["drop_taken_notice"]),
         "replay": Shown(found["drop_as_of_june"]),
         "possible-repeat": Shown(found["drop_possible_repeat"]),
         "numbers": Shown(short, answer=found["drop_numbers"]),
         "drill": Shown(found["drill"]),
         "heartbeat": Shown(found["heartbeat"]),
     }
+
+
+def digest(one: Shown) -> str:
+    """A hash of all that a picture shows, as its golden files have it: another one needs another picture."""
+    told = [one.root, *one.replies, *([one.answer] if one.answer else [])]
+    contents = [render_slack(message) for message in told]
+    words = json.dumps([[each.text, each.blocks] for each in contents], ensure_ascii=False)
+    return hashlib.sha256(words.encode()).hexdigest()
 
 
 def pictures(shown: Mapping[str, Shown], *, buttons: bool = True) -> dict[str, Image.Image]:

@@ -478,6 +478,17 @@ def test_refused_blocks_of_an_edit_are_replaced_by_text(ledger, slack, sender, c
     assert (message.blocks, message.text[:19]) == ([], "dy_oxide: reading 2")
 
 
+def test_whom_refused_blocks_would_have_called_the_text_calls(ledger, slack, sender, clock):
+    record(ledger, make_reading(1))
+    slack.fail("chat.postMessage", Fault("error", False, error="invalid_blocks"))
+    block = {"type": "section", "text": {"type": "mrkdwn", "text": "<!here> look"}}
+    run(ledger, sender, clock, render=lambda _: Rendered("look " * 700, [block], "<!here>"))
+    (message,) = slack.workspace.messages
+    assert message.blocks == []
+    assert message.text.startswith("<!here>\nlook ")
+    assert len(message.text) <= 3000
+
+
 def test_a_renderer_that_stumbles_does_not_stop_the_alert(ledger, slack, sender, clock):
     def broken(_):
         raise KeyError("headline")
@@ -575,9 +586,8 @@ def test_a_chart_whose_answer_is_lost_stands_there_once(
         Fault("status", False, 404),
         Fault("html", False),
         Fault("status", False, 500),
-        Fault("status", False, 429, headers={"Retry-After": "30"}),
     ],
-    ids=["unknown_method", "404", "html", "500", "429"],
+    ids=["unknown_method", "404", "html", "500"],
 )
 def test_a_chart_that_never_works_is_given_up_and_text_goes_on(
     ledger, slack, sender, clock, step, fault
@@ -614,6 +624,69 @@ def test_a_slack_that_knows_only_post_and_update_shows_every_alert(ledger, slack
     replies = [reply.text.split()[0] for reply in slack.workspace.thread(root.ts)]
     assert replies == ["ESCALATED", "RESOLVED"]
     assert [entry.error for entry in ledger.entries() if entry.kind.value != "chart"] == [""] * 5
+
+
+@pytest.mark.parametrize("code", ["message_not_found", "cant_update_message", "edit_window_closed"])
+def test_an_alert_whose_message_no_edit_reaches_gets_a_new_one_once(
+    ledger, slack, sender, clock, code
+):
+    record(ledger, make_reading(1))
+    run(ledger, sender, clock)
+    (old,) = slack.workspace.roots()
+    first_shown = ledger.entries()[0].sent_at
+    if code == "message_not_found":
+        slack.workspace.messages.remove(old)
+    else:
+        slack.fail("chat.update", Fault("error", applied=False, error=code))
+    clock.forward(3600)
+    record(ledger, clear(2), NOON + timedelta(hours=1))
+    slack.fail("chat.postMessage", Fault("lost"))  # even so: once
+    report = until_rest(ledger, sender, clock)
+    assert (report.dead, report.pending) == (0, 0)
+    new = [root for root in slack.workspace.roots() if root.ts != old.ts]
+    assert len(new) == 1
+    assert "RESOLVED" in new[0].text
+    assert "Posted anew" in new[0].text
+    # Its thread goes on under the new one, and that it was shown before stays true.
+    root = ledger.entries()[0]
+    assert root.receipt.ts == new[0].ts
+    assert root.sent_at == first_shown
+    record(ledger, make_reading(3), NOON + timedelta(days=9))
+    until_rest(ledger, sender, clock)
+    at_rest_but_skipped = [e for e in ledger.entries() if e.state is not OutboxState.SENT]
+    assert all(entry.state is OutboxState.SKIPPED for entry in at_rest_but_skipped)
+
+
+def test_a_message_taken_without_a_word_where_it_stands_is_found_at_once(
+    ledger, slack, sender, clock
+):
+    record(ledger, make_reading(1))
+    slack.without["chat.postMessage"] = {"ts", "channel", "message"}
+    run(ledger, sender, clock)
+    (root,) = slack.workspace.roots()
+    assert ledger.entries()[0].receipt.ts == root.ts
+    record(ledger, clear(2), NOON + timedelta(hours=1))
+    until_rest(ledger, sender, clock)
+    assert "RESOLVED" in slack.workspace.roots()[0].text
+
+
+def test_a_worker_that_stood_still_for_longer_than_its_lease_sends_nothing(
+    ledger, slack, sender, clock
+):
+    record(ledger, make_reading(1))
+    real = ledger.claim
+
+    def claim(*given, **named):
+        entry = real(*given, **named)
+        clock.forward(61)
+        return entry
+
+    ledger.claim = claim
+    run(ledger, sender, clock, at_most=1)
+    assert slack.calls("chat.postMessage") == []
+    ledger.claim = real
+    until_rest(ledger, sender, clock)
+    assert len(slack.workspace.roots()) == 1
 
 
 # --- the process dies -----------------------------------------------------------

@@ -77,8 +77,9 @@ def test_the_demo_shows_messages_whose_buttons_work_and_ends_with_ctrl_c(tmp_pat
         before = json.loads(_get(f"{url}/state"))
         assert any("Drill" in message["text"] for message in before)
         root = next(message for message in before if "acknowledge" in json.dumps(message["blocks"]))
+        page = _get(f"{url}/?channel={root['channel']}")
         form = {
-            "channel": re.findall(r'name="channel" value="([^"]+)"', _get(f"{url}/"))[0],
+            "channel": re.findall(r'name="channel" value="([^"]+)"', page)[0],
             "ts": root["ts"],
             "action_id": "lodestone:acknowledge",
         }

@@ -22,7 +22,9 @@ from alerts.interactions import (
     foreign_answer,
     is_signed,
     late_answer,
+    others_answer,
     over_answer,
+    past_answer,
     presses_of,
     unknown_answer,
 )
@@ -127,6 +129,34 @@ def test_a_person_without_a_name_is_called_by_id():
     assert press.user_name == "U0PRIYA"
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours", "is_of_others"),
+    [
+        pytest.param("T1", {"team": {"id": "T1"}}, False, id="of the workspace"),
+        pytest.param("T2", {"team": {"id": "T1"}}, True, id="of another that shares the channel"),
+        pytest.param(
+            "E1", {"team": {"id": "T1", "enterprise_id": "E1"}}, False, id="of its organisation"
+        ),
+        pytest.param(
+            "E1",
+            {"team": None, "enterprise": {"id": "E1"}},
+            False,
+            id="installed organisation-wide",
+        ),
+        pytest.param(
+            "T2", {"team": None, "enterprise": {"id": "E1"}}, True, id="of another organisation"
+        ),
+        pytest.param("T2", {"team": None, "enterprise": None}, False, id="nothing to compare with"),
+        pytest.param(None, {"team": {"id": "T1"}}, False, id="the person's is not told"),
+        pytest.param("T2", {"team": {"id": ["T2"]}}, False, id="odd"),
+    ],
+)
+def test_a_press_tells_whether_it_is_of_somebody_of_another_workspace(theirs, ours, is_of_others):
+    user = {"id": "U0PRIYA", "name": "priya", "team_id": theirs}
+    (press,) = presses_of(payload(user=user, **ours))
+    assert press.is_of_others is is_of_others
+
+
 def test_a_name_is_kept_on_one_line_and_within_what_is_kept():
     (press,) = presses_of(payload(user={"id": "U1", "name": "a\nb\u202e" + "x" * 500}))
     assert press.user_name.startswith("a b")
@@ -171,7 +201,9 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
-PARTS = ("type", "user", "container", "channel", "message", "response_url", "actions")
+PARTS = (
+    "type", "user", "team", "enterprise", "container", "channel", "message", "response_url", "actions",
+)  # fmt: skip
 
 
 @given(
@@ -277,12 +309,42 @@ def test_nothing_is_signed_with_another_secret_or_with_none():
 # --- answers ----------------------------------------------------------------------
 
 
-def say(action: Action, reason: Reason, by: str = "priya", **changes: Any) -> str:
-    return answered(action, Decision(reason, make_incident(**changes)), by=by)
+def say(action: Action, reason: Reason, **changes: Any) -> str:
+    return answered(action, Decision(reason, make_incident(**changes)))
 
 
 TAKEN: dict[str, Any] = {"acknowledged_by": "ravi", "acknowledged_at": NOW}
 ASLEEP: dict[str, Any] = {"snoozed_by": "priya", "snoozed_until": NOW + SPANS[Action.SNOOZE_DAY]}
+
+
+@pytest.mark.parametrize(
+    ("action", "reason", "with_it", "words"),
+    [
+        (
+            Action.ACKNOWLEDGE,
+            Reason.ACKNOWLEDGED,
+            2,
+            "You have taken this on, and the 2 told with it. Nobody else is called.",
+        ),
+        (
+            Action.SNOOZE_DAY,
+            Reason.SNOOZED,
+            1,
+            " UTC, and the one told with it. It wakes if",
+        ),
+        (
+            Action.UNSNOOZE,
+            Reason.WOKEN,
+            2,
+            "Awake again, and the 2 told with it: what is new of them is posted.",
+        ),
+    ],
+)
+def test_the_answer_says_how_many_went_with_a_message_that_speaks_for_several(
+    action, reason, with_it, words
+):
+    asleep = ASLEEP if action is Action.SNOOZE_DAY else {}
+    assert words in answered(action, Decision(reason, make_incident(**asleep), with_it=with_it))
 
 
 @pytest.mark.parametrize(
@@ -295,13 +357,8 @@ ASLEEP: dict[str, Any] = {"snoozed_by": "priya", "snoozed_until": NOW + SPANS[Ac
         ),
         pytest.param(
             say(Action.ACKNOWLEDGE, Reason.UNCHANGED, **TAKEN),
-            f"ravi has taken this on already ({NOW.day} {NOW:%b %Y, %H:%M} UTC).",
-            id="somebody else has it",
-        ),
-        pytest.param(
-            say(Action.ACKNOWLEDGE, Reason.UNCHANGED, by="ravi", **TAKEN),
-            "You have taken this on already (",
-            id="twice by one",
+            f"Taken on already by ravi on {NOW.day} {NOW:%b %Y, %H:%M} UTC.",
+            id="somebody has it, perhaps of the same name",
         ),
         pytest.param(
             say(Action.SNOOZE_DAY, Reason.SNOOZED, **ASLEEP),
@@ -312,6 +369,12 @@ ASLEEP: dict[str, Any] = {"snoozed_by": "priya", "snoozed_until": NOW + SPANS[Ac
             say(Action.SNOOZE_WEEK, Reason.SNOOZED, severity=Severity.CRITICAL, **ASLEEP),
             "UTC. Its end is told all the same.",
             id="nothing is more than critical",
+        ),
+        pytest.param(
+            say(Action.SNOOZE_DAY, Reason.UNCHANGED, **ASLEEP),
+            f"Snoozed already until {NOW.day + 1} {NOW:%b %Y, %H:%M} UTC by priya: that is longer than "
+            "what you asked for, so it stays.",
+            id="snoozed for longer",
         ),
         pytest.param(
             say(Action.SNOOZE_DAY, Reason.UNCHANGED),
@@ -366,22 +429,26 @@ def test_a_button_on_what_is_over_says_since_when(state, action, words):
 @pytest.mark.parametrize(
     ("action", "command"),
     [
-        (Action.ACKNOWLEDGE, "`lodestone alerts ack 6f1c0a52`"),
-        (Action.SNOOZE_DAY, "`lodestone alerts snooze 6f1c0a52 --for 1d`"),
-        (Action.SNOOZE_WEEK, "`lodestone alerts snooze 6f1c0a52 --for 7d`"),
-        (Action.UNSNOOZE, "`lodestone alerts unsnooze 6f1c0a52`"),
-        (Action.NUMBERS, "`lodestone alerts show 6f1c0a52`"),
-        (None, "`lodestone alerts show 6f1c0a52`"),
+        (Action.ACKNOWLEDGE, "lodestone alerts ack 6f1c0a52"),
+        (Action.SNOOZE_DAY, "lodestone alerts snooze 6f1c0a52 --for 1d"),
+        (Action.SNOOZE_WEEK, "lodestone alerts snooze 6f1c0a52 --for 7d"),
+        (Action.UNSNOOZE, "lodestone alerts unsnooze 6f1c0a52"),
+        (Action.NUMBERS, "lodestone alerts show 6f1c0a52"),
+        (None, "lodestone alerts show 6f1c0a52"),
     ],
 )
-def test_what_could_not_be_noted_names_the_command_that_does_it(action, command):
-    assert command in failed_answer(action, INCIDENT)
+def test_what_could_not_be_noted_ends_with_the_command_that_does_it(action, command):
+    assert failed_answer(action, INCIDENT).endswith(f"run: {command}")
 
 
 def test_no_answer_repeats_what_a_headline_hides():
     reading = make_reading(headline="a\u202eb\x00 <!channel>\nc" + "x" * 400)
     incident = replace(make_incident(), reading=reading)
-    for told in (late_answer(incident), over_answer(Action.NUMBERS, incident)):
+    for told in (
+        late_answer(incident),
+        over_answer(Action.NUMBERS, incident),
+        past_answer(incident),
+    ):
         assert "\u202e" not in told
         assert "\x00" not in told
         assert len(told.splitlines()) == 2
@@ -391,9 +458,16 @@ def test_no_answer_repeats_what_a_headline_hides():
 def test_an_answer_without_an_incident_stands_alone():
     assert "not known here" in unknown_answer()
     assert "does not know this button" in foreign_answer()
-    assert (
-        answered(Action.ACKNOWLEDGE, Decision(Reason.UNCHANGED, None), by="p") == unknown_answer()
-    )
+    assert "belongs to another workspace" in others_answer()
+    assert answered(Action.ACKNOWLEDGE, Decision(Reason.UNCHANGED, None)) == unknown_answer()
+
+
+def test_no_answer_has_marks_that_slack_would_show_as_they_are():
+    answers = [unknown_answer(), foreign_answer(), others_answer(), past_answer(make_incident())]
+    for action in Action:
+        answers += [failed_answer(action, INCIDENT), over_answer(action, make_incident())]
+        answers += [say(action, reason, **TAKEN, **ASLEEP) for reason in Reason]
+    assert not [one for one in answers if "`" in one or "*" in one]
 
 
 def test_every_snooze_has_its_span():

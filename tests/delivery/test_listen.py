@@ -288,10 +288,84 @@ def test_of_two_people_the_first_has_it_and_the_second_hears_who(service, slack,
     listener.hear(second.payload)
     assert listener.apply_waiting() == 2
     assert now_is(service, drop.id).acknowledged_by == "ravi"
-    assert "ravi has taken this on already (" in told_to(slack, "U0PRIYA")
+    assert "Taken on already by ravi on " in told_to(slack, "U0PRIYA")
     assert "You have taken this on." in told_to(slack, "U0RAVI")
     assert life(service, drop.id)[1:] == [(Reason.ACKNOWLEDGED, "by ravi")]
     assert len(kept(service)) == 2
+
+
+def test_a_second_person_of_the_same_name_is_not_told_that_it_was_them(service, slack, listener):
+    record(service)
+    before = copy.deepcopy(root(slack))
+    press(listener, slack, ACK, "U0ALEX1", "alex", message=before)
+    press(listener, slack, ACK, "W0ALEX2", "alex", message=before)
+    told = told_to(slack, "W0ALEX2")
+    assert "Taken on already by alex on " in told
+    assert "You" not in told
+
+
+def test_a_snooze_by_a_button_never_shortens_a_longer_one(service, slack, listener):
+    drop = record(service)
+    before = copy.deepcopy(root(slack))
+    press(listener, slack, "lodestone:snooze_7d", "U0RAVI", "ravi", message=before)
+    until = now_is(service, drop.id).snoozed_until
+    press(listener, slack, "lodestone:snooze_1d", message=before)
+    assert now_is(service, drop.id).snoozed_until == until
+    assert now_is(service, drop.id).snoozed_by == "ravi"
+    told = told_to(slack, "U0PRIYA")
+    assert f"Snoozed already until {desk.instant(until)} by ravi: that is longer" in told
+    assert [reason for reason, _ in life(service, drop.id)] == [Reason.OPENED, Reason.SNOOZED]
+
+
+def test_a_snooze_by_a_button_makes_a_shorter_one_longer(service, slack, listener):
+    drop = record(service)
+    before = copy.deepcopy(root(slack))
+    press(listener, slack, "lodestone:snooze_1d", "U0RAVI", "ravi", message=before)
+    day = now_is(service, drop.id).snoozed_until
+    press(listener, slack, "lodestone:snooze_7d", message=before)
+    assert now_is(service, drop.id).snoozed_until > day + timedelta(days=5)
+    assert now_is(service, drop.id).snoozed_by == "priya"
+
+
+def test_somebody_of_another_workspace_is_told_that_they_may_not_and_it_is_kept(
+    service, slack, listener
+):
+    drop = record(service)
+    for number, action in enumerate((ACK, "lodestone:snooze_7d", NUMBERS), 1):
+        payload = copy.deepcopy(dict(slack.click(root(slack), action, "U0OTHER", "eve").payload))
+        payload["user"]["team_id"] = "T0OTHERS"
+        assert listener.hear(payload)
+        assert listener.hear(payload), "sent again"
+        assert listener.apply_waiting() == 0
+        assert "belongs to another workspace" in told_to(slack, "U0OTHER", number)
+    assert life(service, drop.id) == [(Reason.OPENED, "")]
+    for one in kept(service):
+        assert one.press.user_name == "eve"
+        assert "belongs to another workspace" in one.outcome
+        assert one.done_at is not None
+
+
+def test_a_press_that_changes_nothing_asks_for_no_delivery(service, slack, listener, monkeypatch):
+    record(service)
+    before = copy.deepcopy(root(slack))
+    delivered: list[Moment] = []
+    monkeypatch.setattr(steps, "deliver", lambda _, at, **__: delivered.append(at))
+    for action in (NUMBERS, ACK, ACK, "lodestone:snooze_7d", "lodestone:snooze_1d"):
+        press(listener, slack, action, message=before)
+    told_to(slack, "U0PRIYA", 5)
+    listener.stop()
+    assert len(delivered) == 2, "for the first of both"
+
+
+def test_what_another_listener_has_applied_is_forgotten(service, slack, listener):
+    record(service)
+    other = Listener(service, None)
+    for number in range(3):
+        listener.hear(slack.click(root(slack), NUMBERS, f"U{number}", f"p{number}").payload)
+    assert other.apply_waiting() == 3
+    assert listener.apply_waiting() == 0
+    assert not listener._fresh
+    assert not listener._coming
 
 
 def test_two_listeners_apply_one_press_once(service, slack, listener, monkeypatch):
@@ -407,11 +481,26 @@ def test_buttons_of_other_apps_are_heard_and_left_alone(service, slack, listener
 # --- other books ----------------------------------------------------------------------
 
 
-def test_a_look_into_the_past_is_taken_on_in_its_own_message(service, slack, listener):
+def test_a_look_into_the_past_offers_its_numbers_which_say_first_what_they_are(
+    service, slack, listener
+):
+    record(service, book="as-of 2025-06-21")
+    assert buttons(root(slack)) == [NUMBERS]
+    press(listener, slack, NUMBERS)
+    assert told_to(slack, "U0PRIYA").startswith("[Replay: as known on ")
+    first = slack.workspace.ephemerals[0].blocks[0]["text"]["text"]
+    assert first.startswith("*Replay: as known on ")
+
+
+def test_nothing_can_be_done_about_a_look_into_the_past(service, slack, listener):
     past = record(service, book="as-of 2025-06-21")
-    press(listener, slack, ACK)
-    assert now_is(service, past.id).acknowledged_by == "priya"
-    eventually(lambda: "Taken on by priya" in root(slack).text, "the replay's message is edited")
+    payload = copy.deepcopy(dict(slack.click(root(slack), NUMBERS).payload))
+    payload["actions"][0]["action_id"] = ACK
+    listener.hear(payload)
+    listener.apply_waiting()
+    assert "This is a look into the past: there is nothing to do" in told_to(slack, "U0PRIYA")
+    assert now_is(service, past.id).acknowledged_at is None
+    assert "look into the past" in kept(service)[0].outcome
 
 
 def test_a_drill_can_be_taken_on_and_snoozed_like_an_alert(service, slack, listener):
@@ -470,7 +559,7 @@ def test_a_press_that_can_not_be_kept_is_not_acknowledged_and_the_person_hears_s
     with caplog.at_level(logging.WARNING, "lodestone.listen"):
         assert not listener.hear(slack.click(root(slack), ACK).payload)
     told = told_to(slack, "U0PRIYA")
-    assert f"`lodestone alerts ack {drop.id[:8]}`" in told
+    assert f"lodestone alerts ack {drop.id[:8]}" in told
     assert "the disk is full; make room" in caplog.text
 
 
@@ -513,7 +602,7 @@ def test_a_fault_of_ours_is_told_and_does_not_stop_the_presses_behind_it(
     listener.hear(slack.click(message, ACK, "U0PRIYA", "priya").payload)
     with caplog.at_level(logging.INFO, "lodestone.listen"):
         assert listener.apply_waiting() == 2
-    assert f"`lodestone alerts ack {drop.id[:8]}`" in told_to(slack, "U0RAVI")
+    assert f"lodestone alerts ack {drop.id[:8]}" in told_to(slack, "U0RAVI")
     assert now_is(service, drop.id).acknowledged_by == "priya"
     assert [one.outcome for one in kept(service)][
         1
@@ -605,7 +694,7 @@ def test_what_people_are_called_can_not_call_anybody(service, slack, listener):
     listener.hear(slack.click(_with_button(root(slack)), ACK).payload)
     listener.apply_waiting()
     told = told_to(slack, "U0PRIYA", 2)
-    assert "&lt;!channel&gt; &amp; &lt;@U1&gt; has taken this on already" in told
+    assert "Taken on already by &lt;!channel&gt; &amp; &lt;@U1&gt; on " in told
     for shown in slack.workspace.ephemerals:
         for block in shown.blocks:
             texts = [block.get("text", {}), *block.get("elements", ()), *block.get("fields", ())]
@@ -1057,7 +1146,7 @@ def test_a_listener_hears_presses_survives_reconnects_and_ends_at_once(service, 
         slack.redeliver(clicks[0])
         eventually(lambda: clicks[0].acks == 2, "the second delivery is acknowledged")
         eventually(lambda: "Taken on by ravi" in root(slack).text, "the message is edited")
-        assert "ravi has taken this on already" in told_to(slack, "U0PRIYA")
+        assert "Taken on already by ravi on " in told_to(slack, "U0PRIYA")
 
         assert slack.socket_mode.disconnect() == 1
         assert slack.socket_mode.wait_connected(10), "Slack asked it to connect anew"

@@ -8,7 +8,15 @@ from itertools import pairwise
 import pytest
 
 from alerts.delivery import deliver
-from tests.delivery.helpers import NOON, compose, make_reading, record
+from tests.delivery.helpers import (
+    NOON,
+    OPTIONS,
+    clear,
+    compose,
+    make_reading,
+    record,
+    with_chart,
+)
 from tests.slack_standin import Fault
 
 PACE = timedelta(seconds=1)
@@ -133,3 +141,105 @@ def test_a_request_to_stop_is_heard_between_two_messages(ledger, run, slack):
     tell(ledger, 3)
     report = run(pace=timedelta(0), is_stopped=lambda: len(slack.workspace.roots()) == 2)
     assert (report.sent, report.pending) == (2, 1)
+
+
+def test_a_rate_limit_of_edits_holds_all_edits_and_no_post(ledger, run, slack, clock):
+    for number, channel in enumerate(("#alerts", "#other")):
+        tell(ledger, 1, channel, first=number)
+    run(pace=timedelta(0))
+    for number, channel in enumerate(("#alerts", "#other")):
+        edited = partial(compose, channel=channel)
+        later = NOON + timedelta(hours=1)
+        record(ledger, make_reading(2, f"s{number}"), later, compose=edited)
+    tell(ledger, 1, first=2)
+    limited = Fault("status", applied=False, status=429, headers={"Retry-After": "30"})
+    slack.fail("chat.update", limited)
+    report = run(pace=timedelta(0))
+    assert len(slack.calls("chat.update")) == 1
+    assert len(slack.workspace.roots("#alerts")) == 2
+    assert report.next_due_at >= clock.at + timedelta(seconds=30)
+    clock.at = report.next_due_at
+    run(pace=timedelta(0))
+    assert len(slack.calls("chat.update")) == 3
+
+
+def test_a_reply_keeps_the_pace_of_the_channel_that_its_thread_stands_in(ledger, run, slack, clock):
+    tell(ledger, 1, "#warn")
+    run()
+    clock.forward(10)
+    tell(ledger, 1, "#warn", first=1)
+    limited = Fault("status", applied=False, status=429, headers={"Retry-After": "60"})
+    slack.fail("chat.postMessage", limited)
+    run()
+    # It ends; by then its route leads elsewhere, but its thread does not.
+    moved = partial(compose, channel="#crit")
+    record(ledger, clear(2, "s0"), NOON + timedelta(hours=1), compose=moved)
+    before = len(slack.calls("chat.postMessage"))
+    clock.forward(20)
+    run(pace=timedelta(0))
+    assert len(slack.calls("chat.postMessage")) == before
+    clock.forward(60)
+    run(pace=timedelta(0))
+    assert len(slack.calls("chat.postMessage")) == before + 2
+
+
+def test_channels_with_a_long_backlog_do_not_starve_the_others(ledger, run, slack, clock):
+    for full in range(4):
+        tell(ledger, 10, f"#full{full}", first=10 * full)
+    tell(ledger, 1, "#quiet", first=40)
+    for _ in range(8):
+        run(at_most=1)
+        clock.forward(0.5)
+    assert len(slack.workspace.roots("#quiet")) == 1
+
+
+def test_what_has_happened_goes_before_drills(ledger, run, slack):
+    for number in range(5):
+        ledger.record(
+            "drill 2026-11-30T12:00:00.000000",
+            make_reading(1, f"d{number}"),
+            OPTIONS,
+            now=NOON,
+            compose=compose,
+        )
+    tell(ledger, 1)
+    run(at_most=1)
+    (first,) = slack.workspace.roots()
+    assert "s0" in first.text
+
+
+def test_a_redrive_does_not_forget_what_slack_asked_to_wait_for(ledger, run, slack, clock):
+    tell(ledger, 2)
+    limited = Fault("status", applied=False, status=429, headers={"Retry-After": "120"})
+    slack.fail("chat.postMessage", limited)
+    run()
+    ledger.redrive()
+    clock.forward(60)
+    run()
+    assert len(slack.calls("chat.postMessage")) == 1
+    (wait,) = ledger.summary("live", clock()).waits
+    assert "#alerts" in wait
+    assert "wait 120 s" in wait
+
+
+def test_a_chart_that_slack_asks_to_wait_for_all_day_is_given_up_some_day(
+    ledger, run, slack, clock
+):
+    record(ledger, make_reading(1), compose=with_chart)
+    limited = Fault("status", applied=False, status=429, headers={"Retry-After": "3600"})
+    slack.fail("files.getUploadURLExternal", *[limited] * 50)
+    for _ in range(12):
+        report = run(pace=timedelta(0))
+        clock.forward(3601)
+    assert report.dead_charts == 1
+
+
+def test_a_chart_that_slack_asks_to_wait_for_is_not_given_up(ledger, run, slack, clock):
+    record(ledger, make_reading(1), compose=with_chart)
+    limited = Fault("status", applied=False, status=429, headers={"Retry-After": "5"})
+    slack.fail("files.getUploadURLExternal", *[limited] * 5)
+    for _ in range(8):
+        run(pace=timedelta(0))
+        clock.forward(6)
+    (root,) = slack.workspace.roots()
+    assert len(slack.workspace.thread(root.ts)) == 1

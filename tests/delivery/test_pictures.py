@@ -1,5 +1,6 @@
 """Every kind of message looks in a browser as its picture in docs/pictures/slack, which people have looked at."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,14 +8,12 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from tests.browser import require_chromium
-from tests.delivery.pictures import Shown, kinds, pictures
+from tests.delivery.pictures import Shown, digest, kinds, pictures
 
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "slack"
 KINDS = kinds()
 # Of 255, in any band of a picture. Measured: 1.3 at most for the same message, 6 for a missing button.
 LIMIT = 4.0
-
-pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +22,24 @@ def shot() -> dict[str, Image.Image]:
     return pictures(KINDS)
 
 
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_a_picture_is_of_the_message_as_it_is_now(name):
+    made_of = json.loads((PICTURES / "goldens.json").read_text(encoding="utf-8"))
+
+    assert set(made_of) == set(KINDS)
+    assert made_of[name] == digest(KINDS[name]), f"{name}.png is old: make pictures, and look at it"
+
+
+def test_one_changed_word_makes_a_picture_old():
+    one = KINDS["root"]
+
+    assert digest(one) == digest(Shown(one.root))
+    assert digest(one) != digest(Shown(replace(one.root, advice="Wait.")))
+    assert digest(one) != digest(Shown(one.root, (one.root,)))
+    assert digest(one) != digest(Shown(one.root, answer=one.root))
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_a_message_looks_as_its_picture(shot, name):
     kept = Image.open(PICTURES / f"{name}.png").convert("RGB")
@@ -39,6 +56,7 @@ def test_every_picture_is_of_a_kind_and_small():
     assert max(kept.values()) <= 60_000
 
 
+@pytest.mark.browser
 def test_a_message_without_its_buttons_or_a_section_looks_different(shot):
     root = KINDS["root"].root
     (without,) = pictures({"root": KINDS["root"]}, buttons=False).values()

@@ -480,6 +480,30 @@ def test_a_message_is_deleted_and_one_that_is_gone_is_fine(slack, sender):
     sender.delete(receipt)
 
 
+def test_a_message_in_a_private_channel_named_by_a_route_is_found(slack, sender):
+    slack.workspace.private.add("desk")
+    sender.post("#desk", "Hello", BLOCKS, "k-1")
+    # Another worker, to which no answer has told the channel's id.
+    other = SlackSender(TOKEN, slack.api_url, timeout_seconds=2)
+    (receipt,) = other.find("#desk", "k-1", since=LONG_AGO)
+    assert receipt.channel_id == slack.workspace.channel_id("#desk")
+
+
+def test_without_the_permission_for_private_channels_public_ones_are_still_found(slack, sender):
+    slack.workspace.scopes -= {"groups:read"}
+    receipt = post(sender)
+    other = SlackSender(TOKEN, slack.api_url, timeout_seconds=2)
+    assert other.find("#alerts", "k-1", since=LONG_AGO) == (receipt,)
+    listed = [str(one.params["types"]) for one in slack.calls("conversations.list")]
+    assert listed == ["public_channel,private_channel", "public_channel"]
+
+
+def test_without_any_permission_to_list_channels_it_says_which_is_missing(slack, sender):
+    slack.workspace.scopes -= {"groups:read", "channels:read"}
+    with pytest.raises(RefusedError, match=r"missing_scope.*add channels:read"):
+        sender.find("#alerts", "k-1", since=LONG_AGO)
+
+
 def test_both_copies_of_a_message_are_found_oldest_first(slack, sender):
     first, second = post(sender), post(sender)
     assert sender.find("#alerts", "k-1", since=LONG_AGO) == (first, second)
@@ -489,3 +513,22 @@ def test_our_own_messages_are_found_where_slack_does_not_say_who_we_are(slack, s
     receipt = post(sender)
     slack.workspace.disabled.add("auth.test")
     assert sender.find("#alerts", "k-1", since=LONG_AGO) == (receipt,)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("status", applied=False, status=429, headers={"Retry-After": "7"}),
+        Fault("lost", applied=False),
+        Fault("status", applied=False, status=503),
+    ],
+    ids=["asked to wait", "lost", "503"],
+)
+def test_trouble_while_joining_a_channel_leaves_the_message_to_be_sent_again(slack, sender, fault):
+    slack.workspace.not_joined.add("desk")
+    slack.workspace.channel_id("#desk")
+    slack.fail("conversations.join", fault)
+    with pytest.raises(NotAppliedError):
+        sender.post("#desk", "Hello", BLOCKS, "k-1")
+    sender.post("#desk", "Hello", BLOCKS, "k-1")
+    assert len(slack.workspace.roots("#desk")) == 1

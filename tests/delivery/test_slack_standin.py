@@ -224,6 +224,44 @@ def test_listing_private_channels_needs_a_scope_of_its_own():
         call(workspace, "conversations.list", types="public_channel,private_channel")
 
 
+def test_channels_are_listed_by_their_kind_and_private_ones_only_to_their_members():
+    workspace = Workspace()
+    for name in ("desk", "board"):
+        workspace.private.add(name)
+    workspace.not_joined.add("board")
+    workspace.channel_id("#alerts")
+
+    def listed(**how: str) -> set[str]:
+        return {each["name"] for each in call(workspace, "conversations.list", **how)["channels"]}
+
+    assert listed() == {"alerts"}, "public ones, where nobody says"
+    assert listed(types="private_channel") == {"desk"}
+    assert listed(types="public_channel,private_channel") == {"alerts", "desk"}
+
+
+def test_a_private_channel_is_there_for_its_members_only_and_needs_a_scope_to_read():
+    workspace = Workspace()
+    workspace.private.add("board")
+    workspace.not_joined.add("board")
+    board = workspace.channel_id("#board")
+    refused = {
+        "chat.postMessage": {"text": "x"},
+        "conversations.history": {},
+        "conversations.join": {},
+    }
+    for method, how in refused.items():
+        with pytest.raises(Refusal, match="channel_not_found"):
+            call(workspace, method, channel=board, **how)
+    workspace.not_joined.clear()
+    call(workspace, "chat.postMessage", channel=board, text="x")
+    with pytest.raises(Refusal, match="method_not_supported_for_channel_type"):
+        call(workspace, "conversations.join", channel=board)
+    assert len(call(workspace, "conversations.history", channel=board)["messages"]) == 1
+    workspace.scopes -= {"groups:history"}
+    with pytest.raises(Refusal, match="missing_scope"):
+        call(workspace, "conversations.history", channel=board)
+
+
 def test_every_answer_tells_the_scopes_of_the_token(slack):
     slack.workspace.scopes = {"chat:write", "files:write"}
     answer = web_client(slack).auth_test()

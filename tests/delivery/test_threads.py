@@ -21,6 +21,13 @@ from tests.delivery.helpers import (
 )
 from tests.slack_standin import Fault
 
+
+def root_key(ledger, incident):
+    """The delivery key of an incident's own message."""
+    (key,) = [e.delivery_key for e in ledger.entries(incident_id=incident) if e.kind == "root"]
+    return key
+
+
 WINDOW = timedelta(seconds=60)
 HOUR = timedelta(hours=1)
 WARNING, CRITICAL = Severity.WARNING, Severity.CRITICAL
@@ -108,7 +115,7 @@ def test_turns_of_a_member_are_told_in_its_leaders_thread_and_edited_in_its_own_
     root, thread = shown(slack)
     assert root.text.startswith("dy_oxide: reading 1")
     assert thread == ["nd_oxide: reading 3", "ESCALATED", "RESOLVED"]
-    (own,) = slack.workspace.with_key(f"{member}:root")
+    (own,) = slack.workspace.with_key(root_key(ledger, member))
     assert (own.thread_ts, own.edited) == (root.ts, 1)
     assert "RESOLVED" in own.text
 
@@ -146,7 +153,7 @@ def test_a_member_with_an_unclear_answer_is_looked_for_in_the_thread_and_stands_
     assert until_rest().is_drained
     assert slack.calls("conversations.replies")
     assert not slack.calls("conversations.history")
-    (own,) = slack.workspace.with_key(f"{member}:root")
+    (own,) = slack.workspace.with_key(root_key(ledger, member))
     assert own.thread_ts == shown(slack)[0].ts
 
 

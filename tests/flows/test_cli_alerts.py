@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from alerts.incident import Incident, Reason, State
-from alerts.ledger import OutboxState
+from alerts.ledger import Judgement, OutboxState
 from alerts.rules import DEFAULT_OPTIONS, Reading, Severity
 from alerts.scoring import Quality
 from flows import cli, desk
@@ -189,6 +190,24 @@ def test_whoever_is_logged_in_takes_an_incident_on_and_a_second_one_changes_noth
     assert life_of(drop.id) == [(Reason.OPENED, ""), (Reason.ACKNOWLEDGED, "by asha")]
 
 
+def test_taking_on_one_that_speaks_for_others_says_how_many_went_with_it(capsys):
+    with open_service() as service:
+        at = Moment(BEGAN, LIVE_BOOK, live=False)
+        told = teller(service, at, "", None, draws=False)
+        readings = [replace(DROP, fingerprint=f"f{number}") for number in range(3)]
+        leader, *_ = service.ledger.judge(
+            LIVE_BOOK,
+            [Judgement(one, DEFAULT_OPTIONS) for one in readings],
+            now=BEGAN,
+            compose=told.entries,
+            desk=desk_of(service),
+        )
+    assert cli.main(["alerts", "ack", leader.incident.id]) == 0
+    assert "          and the 2 told with it\n" in capsys.readouterr().out
+    assert cli.main(["alerts", "snooze", leader.incident.id, "--for", "1d", "--json"]) == 0
+    assert answer(capsys)["with_it"] == 2
+
+
 def test_nobody_can_ask_without_a_name_or_with_one_too_long_to_keep(drop, capsys):
     assert cli.main(["alerts", "ack", drop.id, "--by", " "]) == 2
     assert "say who asks: --by NAME" in capsys.readouterr().err
@@ -217,6 +236,18 @@ def test_an_alert_of_a_past_day_is_taken_on_in_its_own_book_and_says_how_to_send
     with open_service() as service:
         (entry,) = service.ledger.entries("as-of 2026-11-02")
     assert entry.message["replay"] == "Replay: as known on 2 Nov 2026"
+
+
+def test_a_drill_that_is_taken_on_is_sent_by_the_command_that_it_names(slack, capsys):
+    assert cli.main(["alerts", "drill", "--count", "1", "--channel", "#desk", "--json"]) == 0
+    (key,) = answer(capsys)["incidents"]
+    assert cli.main(["alerts", "deliver"]) == 0
+    capsys.readouterr()
+    assert cli.main(["alerts", "ack", key, "--by", "Ravi"]) == 0
+    (command,) = re.findall(r"`lodestone (.*)`", capsys.readouterr().out)
+    assert cli.main(command.split()) == 0
+    (root,) = slack.workspace.roots()
+    assert "Taken on by Ravi" in root.text
 
 
 def test_the_message_of_an_incident_that_was_taken_on_says_so(drop):
@@ -439,7 +470,7 @@ def test_a_drill_that_is_refused_says_so_and_is_never_sent_later(slack, capsys):
     capsys.readouterr()
     assert cli.main(["check", "--json"]) == 0
     outbox = next(one for one in answer(capsys)["checks"] if one["name"] == "outbox")
-    assert outbox["note"] == "0 waiting, 0 undeliverable"
+    assert outbox["note"] == "0 waiting, 0 given up"
 
 
 def test_a_drill_that_has_to_wait_too_long_is_given_up(slack, capsys):

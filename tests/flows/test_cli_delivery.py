@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from flows import cli
+from flows import cli, desk, postroom, wiring
+from flows.console import open_service
 from tests.flows.cli_home import LendDatabase, answer, own_home
 from tests.slack_standin import Fault, StandIn
 
@@ -127,6 +129,40 @@ def test_dead_messages_are_exit_code_3_until_a_redrive_sends_them_once(slack, ca
     assert run("redrive") == 0
     assert run("deliver", "--until-empty") == 0
     assert numbers(slack, "#desk") == [1, 2, 3]
+
+
+def test_what_was_given_up_can_be_let_go_of_for_good(slack, capsys):
+    slack.workspace.closed_channels["desk"] = "is_archived"
+    assert run("drill", "--count", "2", "--channel", "#desk") == 0
+    assert run("deliver") == 3
+    capsys.readouterr()
+    assert run("redrive", "--drop", "--json") == 0
+    assert answer(capsys) == {"dropped": 2}
+    slack.workspace.closed_channels.clear()
+    assert run("redrive") == 0
+    assert run("deliver", "--until-empty") == 0
+    assert numbers(slack) == []
+
+
+def test_more_drills_than_anybody_can_mean_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        run("drill", "--count", "10001")
+    assert "at most 10,000" in capsys.readouterr().err
+
+
+def test_old_drills_are_given_up_and_ended_and_new_ones_are_not(slack, capsys, monkeypatch):
+    assert run("drill", "--count", "2", "--channel", "#old") == 0
+    with open_service() as service:
+        later = service.clock() + timedelta(days=2)
+        monkeypatch.setattr(postroom, "now", lambda: later)
+    monkeypatch.setattr(wiring, "now", lambda: later)
+    assert run("drill", "--count", "1", "--channel", "#new") == 0
+    with open_service() as service:
+        assert desk.end_old_drills(service) == 1
+        assert desk.end_old_drills(service) == 0
+    assert run("deliver", "--until-empty") == 0
+    assert slack.workspace.roots("#old") == []
+    assert numbers(slack, "#new") == [1]
 
 
 def test_a_revoked_token_is_one_plain_sentence_and_ends_the_wait(slack, capsys):

@@ -180,7 +180,7 @@ def test_a_listener_that_dies_is_told_and_does_not_end_the_service(tmp_path):
     assert answered == 0
     assert said[1:] == [
         "Buttons in Slack are not answered any more: the listener ended by itself (exit code 2); "
-        f"see {tmp_path / 'slack.log'}: lodestone: Slack refuses the app token",
+        f"see {tmp_path / 'slack.log'}; last line of its log: lodestone: Slack refuses the app token",
         "Stopping.",
     ]
 

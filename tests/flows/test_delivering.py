@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from alerts.heartbeat import BOOK as HEARTBEAT
-from alerts.ledger import OutboxState
+from alerts.ledger import LOOKS, OutboxState
 from alerts.slack import SCOPES, SlackSender
 from flows.delivering import deliver, keep_delivering
 from flows.errors import DatabaseUnusableError
@@ -102,8 +102,7 @@ def test_a_second_copy_that_may_land_is_waited_for_once(room, at, slack):
     tell(room, 1)
     slack.fail(POST, Fault("lost", applied=False))
     deliver(room, at, patience_seconds=90)
-    (entry,) = room.ledger.entries()
-    assert entry.looks == 1  # it was swept before the delivery ended
+    assert room.ledger.entries()[0].looks == 1  # it was swept before the delivery ended
     assert room.ledger.summary(LIVE_BOOK, room.clock()).first_sweep_at is None
 
 
@@ -125,6 +124,43 @@ def test_a_drill_under_way_takes_nothing_else_along(room, at, slack):
     assert slack.workspace.roots("#alerts") == []
 
 
+def test_a_slack_that_never_answers_is_left_after_one_try_of_patience(room, at, slack):
+    tell(room, 40)
+    slow = Fault("lost", applied=False, hook=lambda: room.clock.forward(10))
+    slack.fail(POST, *[slow] * 40)
+    began = room.clock()
+    deliver(room, at)
+    assert room.clock() - began <= timedelta(seconds=40)
+    deliver(room, at, patience_seconds=60)
+    assert room.clock() - began <= timedelta(seconds=190)
+
+
+def test_a_look_that_has_to_wait_is_waited_for_without_spinning(room, at, slack):
+    tell(room, 1)
+    slack.fail(POST, Fault("lost", applied=False))
+    deliver(room, at, patience_seconds=200, is_stopped=lambda: len(slack.calls(POST)) > 1)
+    room.ledger.pause(LOOKS, room.clock() + timedelta(seconds=100), "Slack asks to wait 100 s")
+    room.clock.forward(61)
+    calls = []
+    real = room.pause
+    room.pause = lambda seconds: (calls.append(seconds), real(seconds))
+    deliver(room, at, patience_seconds=60)
+    assert len(calls) < 300
+    assert all(seconds > 0.01 for seconds in calls)
+
+
+def test_what_waits_says_why(room, at, slack):
+    tell(room, 1)
+    slack.fail(POST, wait_for(120))
+    report = deliver(room, at)
+    assert report.problems == ()
+    assert any("#alerts" in line and "wait 120 s" in line for line in report.lines())
+    room.clock.forward(200)
+    room.sender = SlackSender(TOKEN, "http://127.0.0.1:9/api/", timeout_seconds=1)
+    report = deliver(room, at)
+    assert any("can't be reached" in line for line in report.lines())
+
+
 # --- tokens and permissions ---------------------------------------------------------
 
 
@@ -136,7 +172,7 @@ def test_a_refused_token_is_told_at_once_and_asked_about_once_a_minute(room, at,
     assert report.problems == (report.token_problem,)
     assert len(slack.requests) == 1
     for _ in range(5):
-        deliver(room, at)
+        assert deliver(room, at).token_problem == report.token_problem
         room.clock.forward(10)
     assert len(slack.requests) == 1
     room.clock.forward(60)

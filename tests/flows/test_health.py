@@ -9,17 +9,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import update
 
 from alerts import heartbeat
+from alerts.delivery import lease_for
 from alerts.incident import Incident, State
 from alerts.ledger import EntryKind, NewEntry, OutboxState
 from alerts.rules import DEFAULT_OPTIONS, Severity, Undelivered
 from alerts.ruleset import load_ruleset
 from alerts.telling import acknowledge
 from flows import cli, health, steps
+from flows.desk import drill
 from flows.health import Trouble, outbox, troubles
 from flows.known import RAISE_STEP, undelivered
+from flows.postroom import sender
 from flows.service import LIVE_BOOK, Moment, Service
 from flows.settings import load_settings
 from flows.storage.backlog import Backlog, Owed
@@ -96,10 +100,12 @@ def now(service: Service) -> Moment:
 
 
 def look(service: Service) -> None:
-    """What the flow deliver-alerts does every five minutes, without waiting for anything."""
+    """What the flow deliver-alerts does every five minutes."""
     at = now(service)
     steps.watch(service, at, run_id="")
-    steps.deliver(service, at)
+    steps.deliver(service, at, patience_seconds=health.delivery_patience_seconds(service))
+    steps.watch_delivery(service, now(service), run_id="")
+    steps.deliver(service, now(service))
 
 
 def say(
@@ -147,10 +153,10 @@ def test_operators_hear_of_a_channel_that_refuses_messages_and_of_the_end_after_
     look(service)
     (notice,) = notices(service)
     assert notice.reading.headline == (
-        "#magnets: 2 messages can't be delivered, since 30 Nov 2026, 12:00 UTC"
+        "#magnets: 2 messages given up, since 30 Nov 2026, 12:00 UTC"
     )
     (posted,) = slack.workspace.roots("#operators")
-    assert "2 messages can't be delivered" in posted.text
+    assert "2 messages given up" in posted.text
     assert "is_archived" in str(posted.blocks)
     assert "lodestone alerts redrive" in str(posted.blocks)
 
@@ -162,7 +168,7 @@ def test_operators_hear_of_a_channel_that_refuses_messages_and_of_the_end_after_
     clock.forward(300)
     look(service)
     assert posted.edited == 1
-    assert "Still stuck. #magnets: 3 messages can't be delivered" in str(posted.blocks)
+    assert "Still stuck. #magnets: 3 messages given up" in str(posted.blocks)
     assert "On 30 Nov 2026 it was 2 stuck messages." in str(posted.blocks)
 
     slack.workspace.closed_channels = {}
@@ -202,21 +208,97 @@ def test_a_message_that_is_tried_in_vain_is_told_after_the_minutes_of_the_rule(
     busy = Fault("status", applied=False, status=429, headers={"Retry-After": "600"})
     for minutes, told in ((0, 0), (11, 0), (22, 0), (33, 1)):
         clock.at = NOON + timedelta(minutes=minutes)
-        slack.fail("chat.postMessage", *([busy] if minutes < 33 else []))
-        steps.watch(service, now(service), run_id="")
+        slack.fail("chat.postMessage", busy)
+        look(service)
         assert len(notices(service)) == told, minutes
-        if minutes < 33:
-            steps.deliver(service, now(service))
 
 
+def asked_to_wait(service: Service, slack: StandIn) -> None:
+    fault = Fault("status", applied=False, status=429, headers={"Retry-After": "600"})
+    slack.fail("chat.postMessage", fault)
+    look(service)
+
+
+def killed(service: Service, slack: StandIn) -> None:
+    service.ledger.claim(LIVE_BOOK, service.clock(), lease_for(60))
+
+
+@pytest.mark.parametrize("before", [None, asked_to_wait, killed])
 def test_a_service_that_stood_still_says_nothing_of_messages_it_sends_at_once(
+    service, slack, clock, before
+):
+    say(service)
+    if before is not None:
+        before(service, slack)
+    clock.forward(3 * 86_400)
+    # As the pulse has it: rules are judged, then what waits is delivered.
+    steps.raise_alerts(service, now(service), run_id="r", draws=False)
+    look(service)
+    assert len(texts(slack, "#magnets")) == 1
+    assert texts(slack, "#operators") == []
+    assert [
+        one for one in service.ledger.incidents(LIVE_BOOK) if one.type == Undelivered.type
+    ] == []
+
+
+def revise(service: Service, value: float) -> None:
+    """A new word of the alert that `say` opened, edited into its message."""
+    reading = make_reading(
+        Severity.WARNING,
+        subject="dy_oxide",
+        fingerprint="of dy_oxide",
+        value=value,
+        input_id=f"at {value}",
+        headline=f"dy_oxide at {value}",
+        facts=(),
+    )
+    message = {"kind": "root", "headline": f"dy_oxide at {value}"}
+    decision = service.ledger.record(
+        LIVE_BOOK,
+        reading,
+        DEFAULT_OPTIONS,
+        now=service.clock(),
+        compose=lambda _: (NewEntry("root", "buyers", "#magnets", message),),
+    )
+    assert decision.says
+
+
+def test_a_newer_word_in_the_place_of_one_that_was_given_up_ends_no_notice(service, slack, clock):
+    say(service)
+    look(service)
+    for value in (91.0, 92.0, 93.0):
+        clock.forward(86_100)
+        revise(service, value)
+        slack.fail("chat.update", Fault("error", applied=False, error="restricted_action"))
+        look(service)
+        clock.forward(300)
+        look(service)
+    assert texts(slack, "#operators") == [
+        "🟠 Warning: #magnets: 1 message given up, since 1 Dec 2026, 11:55 UTC"
+    ]
+    (notice,) = notices(service)
+    revise(service, 94.0)
+    steps.watch_delivery(service, now(service), run_id="")
+    assert [one.id for one in notices(service)] == [notice.id], "nobody has tried the newest yet"
+    look(service)
+    assert notices(service) == []
+
+
+def test_an_edit_that_newer_words_replace_again_and_again_is_late_all_the_same(
     service, slack, clock
 ):
     say(service)
-    clock.forward(3 * 86_400)
     look(service)
-    assert texts(slack, "#magnets") == ["dy_oxide rises"]
-    assert notices(service) == []
+    judged(service)
+    busy = Fault("status", applied=False, status=429, headers={"Retry-After": "240"})
+    for step in range(5):
+        revise(service, 91.0 + step)
+        slack.fail("chat.update", busy)
+        look(service)
+        clock.forward(600)
+    assert slack.workspace.roots("#magnets")[0].edited == 0
+    assert "1 message waits since 30 Nov 2026, 12:00 UTC" in health.health(service, clock()).why
+    assert len(texts(slack, "#operators")) == 1
 
 
 def test_what_a_mute_window_keeps_is_not_stuck_nor_what_has_to_come_after_it(service, clock):
@@ -269,10 +351,33 @@ def test_nothing_is_said_of_drills_of_looks_into_the_past_nor_without_a_token(
     look(service)
     assert notices(service) == []
     say(service)
+    steps.watch_delivery(replace(service, sender=None), now(service), run_id="")
+    assert notices(service) == []
     look(service)
     assert undelivered(service, Moment(clock(), "as-of 2025-06-21", live=False)) == {}
-    assert undelivered(replace(service, sender=None), now(service)) == {}
     assert undelivered(service, now(service))["lost", "#magnets"]
+
+
+@pytest.mark.parametrize("other", ["no token", "trial in the same channel"])
+def test_whoever_judges_without_the_token_or_on_trial_keeps_what_is_open(
+    service, slack, clock, other
+):
+    slack.workspace.closed_channels = {"magnets": "is_archived"}
+    say(service)
+    look(service)
+    (notice,) = notices(service)
+    clock.forward(300)
+    trial = service.settings.model_copy(update={"slack_channel": "#magnets"})
+    elsewhere = (
+        replace(service, sender=None) if other == "no token" else replace(service, settings=trial)
+    )
+    for judge in (steps.raise_alerts, steps.watch_delivery):
+        judge(elsewhere, now(service), run_id="r")
+        assert [(one.id, one.state) for one in notices(service)] == [(notice.id, State.FIRING)]
+    clock.forward(300)
+    look(service)
+    assert len(texts(slack, "#operators")) == 1
+    assert slack.workspace.roots("#operators")[0].edited == 0
 
 
 def test_a_notice_is_never_about_the_channel_that_it_would_go_to(service, slack, clock):
@@ -304,7 +409,7 @@ match = { type = "undelivered", subject = "#operators" }
     clock.forward(300)
     look(second)
     (told,) = slack.workspace.roots("#it-desk")
-    assert "#operators: 1 message can't be delivered" in told.text
+    assert "#operators: 1 message given up" in told.text
     assert len(notices(second)) == 2
 
 
@@ -409,7 +514,7 @@ def owing(state: str, minutes: float, reason: str = "why", channel: str = "#magn
         pytest.param(
             [owing("unknown", 1, "timeout")],
             [
-                "#magnets: not known whether 1 message arrived, since 30 Nov 2026, 11:59 UTC: timeout; "
+                "#magnets: unclear whether 1 message arrived, since 30 Nov 2026, 11:59 UTC: timeout; "
                 "each delivery looks for it again"
             ],
             id="unclear",
@@ -422,9 +527,9 @@ def owing(state: str, minutes: float, reason: str = "why", channel: str = "#magn
                 owing("dead", 0, "is_archived", "#other"),
             ],
             [
-                "#magnets: 3 messages can't be delivered, since 30 Nov 2026, 11:57 UTC: "
+                "#magnets: 3 messages given up, since 30 Nov 2026, 11:57 UTC: "
                 "not_in_channel: invite the app; mend it, then `lodestone alerts redrive`",
-                "#other: 1 message can't be delivered, since 30 Nov 2026, 12:00 UTC: "
+                "#other: 1 message given up, since 30 Nov 2026, 12:00 UTC: "
                 "is_archived; mend it, then `lodestone alerts redrive`",
             ],
             id="given up, in two channels",
@@ -472,7 +577,72 @@ def test_a_token_that_slack_takes_again_is_not_blamed_for_channels_that_are_gone
     slack.workspace.closed_channels = {"magnets": "is_archived"}
     look(service)
     (problem,) = outbox(service, LIVE_BOOK, clock()).problems
-    assert problem.startswith("#magnets: 1 message can't be delivered")
+    assert problem.startswith("#magnets: 1 message given up")
+
+
+def test_a_token_that_somebody_else_tried_in_vain_makes_nobody_ill_for_longer_than_its_pause(
+    service, slack, clock
+):
+    judged(service)
+    say(service)
+    look(service)
+    clock.forward(60)
+    slack.workspace.tokens = {TOKEN}
+    wrong = service.settings.model_copy(update={"slack_token": SecretStr("xoxb-typo")})
+    drill(replace(service, settings=wrong, sender=sender(wrong)), by="ops")
+    assert outbox(service, LIVE_BOOK, clock()).token_problem
+    clock.forward(61)
+    assert health.health(service, clock()).is_well
+    # What was written since then was kept by nothing.
+    say(service, subject="tb_oxide")
+    clock.forward(10)
+    assert health.health(service, clock()).is_well
+    look(service)
+    assert len(texts(slack, "#magnets")) == 2
+
+
+def test_a_refused_token_that_no_delivery_has_met_for_a_while_leaves_what_waits_to_speak(
+    service, slack, clock
+):
+    say(service)
+    slack.workspace.tokens = {"xoxb-another"}
+    look(service)
+    clock.forward(14 * 60)
+    assert outbox(service, LIVE_BOOK, clock()).token_problem
+    clock.forward(2 * 60)
+    (problem,) = outbox(service, LIVE_BOOK, clock()).problems
+    assert problem.startswith("#magnets: 1 message waits since 30 Nov 2026, 12:00 UTC: not tried")
+
+
+def test_without_a_token_at_hand_messages_in_trouble_are_trouble_all_the_same(
+    service, slack, clock
+):
+    judged(service)
+    say(service)
+    busy = Fault("status", applied=False, status=429, headers={"Retry-After": "3000"})
+    slack.fail("chat.postMessage", busy)
+    look(service)
+    clock.forward(15 * 60)
+    here = replace(service, sender=None)
+    assert health.health(here, clock()) == health.health(service, clock())
+    assert "1 message waits since 30 Nov 2026, 12:00 UTC: " in health.health(here, clock()).why
+
+
+@pytest.mark.parametrize(("minutes", "is_well"), [(14, True), (15, False)])
+def test_where_messages_were_delivered_before_a_token_that_is_not_set_is_missed(
+    service, clock, minutes, is_well
+):
+    judged(service)
+    say(service)
+    look(service)
+    say(service, subject="tb_oxide")
+    clock.forward(minutes * 60)
+    found = health.health(replace(service, sender=None), clock())
+    assert found.is_well == is_well
+    if not is_well:
+        assert found.problems == (
+            "#magnets: 1 message waits since 30 Nov 2026, 12:00 UTC: LODESTONE_SLACK_TOKEN is not set here",
+        )
 
 
 def test_without_a_token_whatever_waits_does_so_as_it_should(service, clock):
@@ -524,6 +694,27 @@ def test_a_word_that_was_deleted_in_slack_is_posted_anew_and_nothing_of_it_stays
     assert outbox(service, LIVE_BOOK, clock()).dead == 0
 
 
+def test_two_workers_that_move_the_word_at_once_leave_one(service, slack, clock, monkeypatch):
+    service = beating(service)
+    look(service)
+    clock.forward(300)
+    moved = with_rules(service, RULES.replace("#operators", "#watch"))
+    real, has_gone = Backlog.stands_in, []
+
+    def slow(self: Backlog, incident: str) -> str:
+        found = real(self, incident)
+        if not has_gone:
+            has_gone.append(incident)
+            look(moved)  # the other worker goes through while this one has read
+        return found
+
+    monkeypatch.setattr(Backlog, "stands_in", slow)
+    look(moved)
+    look(moved)
+    assert len(texts(slack, "#watch")) == 1
+    assert len(service.ledger.open_incidents(heartbeat.BOOK)) == 1
+
+
 def test_the_word_follows_its_route_to_another_channel(service, slack, clock):
     service = beating(service)
     look(service)
@@ -551,7 +742,7 @@ def test_a_word_that_is_refused_waits_for_the_repair_and_is_posted_once(service,
 
 def test_there_is_no_word_where_nobody_wants_it_or_nothing_can_be_posted(service):
     for quiet in (service, replace(beating(service), sender=None)):
-        steps.watch(quiet, now(quiet), run_id="")
+        steps.watch_delivery(quiet, now(quiet), run_id="")
     health.beat(beating(service), Moment(NOON, "as-of 2026-11-29", live=False))
     assert service.ledger.incidents(heartbeat.BOOK) == ()
 
@@ -605,6 +796,13 @@ def test_the_strictest_rule_on_silence_says_how_long_is_late(service, clock):
     clock.forward(4 * 3600)
     assert health.health(strict, clock()).is_late
     assert not health.health(service, clock()).is_late
+
+
+def test_a_limit_of_one_hour_is_told_as_an_hour(service, clock):
+    strict = with_rules(service, RULES + "[rules.a]\ntype = 'silent_pipeline'\nhours = 1\n")
+    judged(strict)
+    clock.forward(3600)
+    assert "longer than an hour ago" in health.health(strict, clock()).why
 
 
 def test_a_service_that_never_judged_a_rule_is_not_well(service, clock):
@@ -694,7 +892,7 @@ def test_a_watchman_gets_an_exit_code_and_why(home, slack, capsys):
     assert cli.main(["alerts", "health", "--json"]) == 3
     found = answer(capsys)
     assert (found["dead"], found["is_well"]) == (1, False)
-    assert found["problems"][0].startswith("#magnets: 1 message can't be delivered, since ")
+    assert found["problems"][0].startswith("#magnets: 1 message given up, since ")
 
 
 # --- storage ---------------------------------------------------------------------------

@@ -259,3 +259,9 @@ def test_lanes_are_the_workers_asked_for_or_one_a_core():
 def test_a_number_of_workers_that_can_not_be_is_refused_by_name(workers):
     with pytest.raises(SettingsError, match="LODESTONE_WORKERS"):
         load_settings({"LODESTONE_WORKERS": workers})
+
+
+@pytest.mark.parametrize("given", ["inf", "nan", "1e12", "-1"])
+def test_a_window_that_no_clock_can_hold_is_refused_by_name(given):
+    with pytest.raises(SettingsError, match="LODESTONE_SLACK_RECONCILE_SECONDS"):
+        load_settings({"LODESTONE_SLACK_RECONCILE_SECONDS": given})

@@ -17,6 +17,14 @@ from tests.slack_standin.server import StandIn
 AS_OF = "2025-06-21"
 """A Saturday after China's magnet exports had fallen to a quarter: enough happens on that day."""
 
+# Looks into the past have only their numbers to show; all buttons can be tried at a drill.
+_COMMANDS = (
+    ("run", "--once", "--as-of", AS_OF),
+    ("alerts", "drill"),
+    ("alerts", "drill", "--count", "1", "--severity", "critical", "--channel", "#magnet-supply"),
+    ("alerts", "deliver", "--until-empty"),
+)
+
 PROGRAM = Path(sys.executable).with_name("lodestone")
 
 GRACE_SECONDS = 20.0
@@ -98,7 +106,7 @@ def demo(stand_in: StandIn, home: Path) -> int:
             print(
                 f"Slack's stand-in: {stand_in.url}/   (every two seconds: {stand_in.url}/?live=1)"
             )
-            for command in (("run", "--once", "--as-of", AS_OF), ("alerts", "drill")):
+            for command in _COMMANDS:
                 if code := children.run(*command):
                     print(f"demo: that ended with {code}; nothing more to show", file=sys.stderr)
                     return code

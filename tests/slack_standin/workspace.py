@@ -128,6 +128,8 @@ class Workspace:
         self.unknown_channels: set[str] = set()
         self.closed_channels: dict[str, str] = {}  # name -> is_archived, restricted_action …
         self.not_joined: set[str] = set()  # names of channels that the app must join first
+        # Names of private channels; not joined as well, one is as if it were not there.
+        self.private: set[str] = set()
         self.scopes: set[str] = set(SCOPES)  # what the bot token may do
         self.app_scopes: set[str] = {"connections:write"}  # what an app-level token may do
         self.ephemerals: list[Ephemeral] = []
@@ -228,10 +230,12 @@ class Workspace:
     def _needed(self, method: str, params: Params) -> str:
         needed = NEEDS.get(method, "")
         if method == "conversations.list":
-            kinds = str(params.get("types") or "public_channel").split(",")
             names = {"public_channel": "channels:read", "private_channel": "groups:read"}
-            wanted = [names[kind.strip()] for kind in kinds if kind.strip() in names]
+            wanted = [names[kind] for kind in _kinds(params) if kind in names]
             return next((scope for scope in wanted if scope not in self.scopes), "")
+        name = self.channels.get(str(params.get("channel", "")))
+        if needed == "channels:history" and name in self.private:
+            return "groups:history"
         return needed
 
     def _pace(self, method: str, channel: str) -> None:
@@ -351,12 +355,23 @@ class Workspace:
         return message
 
     def _list(self, params: Params) -> dict[str, Any]:
-        for name in (*self.not_joined, *self.closed_channels):
+        for name in (*self.not_joined, *self.closed_channels, *self.private):
             self.channel_id(name)
         hides_archived = _is_true(params.get("exclude_archived"))
-        found = [self._channel(key) for key in self.channels]
-        shown = [each for each in found if not (hides_archived and each["is_archived"])]
+        kinds = _kinds(params)
+        found = [
+            self._channel(key) for key, name in self.channels.items() if not self._is_hidden(name)
+        ]
+        shown = [
+            each
+            for each in found
+            if not (hides_archived and each["is_archived"])
+            and ("private_channel" if each["is_private"] else "public_channel") in kinds
+        ]
         return {"channels": shown, "response_metadata": {"next_cursor": ""}}
+
+    def _is_hidden(self, name: str) -> bool:
+        return name in self.private and name in self.not_joined
 
     def _channel(self, key: str) -> dict[str, Any]:
         name = self.channels[key]
@@ -364,7 +379,7 @@ class Workspace:
             "id": key,
             "name": name,
             "is_channel": True,
-            "is_private": False,
+            "is_private": name in self.private,
             "is_archived": self.closed_channels.get(name) == "is_archived",
             "is_member": name not in self.not_joined,
         }
@@ -372,10 +387,12 @@ class Workspace:
     def _join(self, params: Params) -> dict[str, Any]:
         key = str(params.get("channel", ""))
         name = self.channels.get(key)  # an id, never a name
-        if name is None or name in self.unknown_channels:
+        if name is None or name in self.unknown_channels or self._is_hidden(name):
             raise Refusal("channel_not_found")
         if name in self.closed_channels:
             raise Refusal(self.closed_channels[name])
+        if name in self.private:
+            raise Refusal("method_not_supported_for_channel_type")
         if name not in self.not_joined:
             known = "already_in_channel"
             return {
@@ -513,7 +530,7 @@ class Workspace:
     def _writable(self, params: Params, *, by_app: bool = True) -> str:
         given = str(params.get("channel") or "")
         name = self.channels.get(given, given.lstrip("#"))
-        if not name or name in self.unknown_channels:
+        if not name or name in self.unknown_channels or self._is_hidden(name):
             raise Refusal("channel_not_found")
         if name in self.closed_channels:
             raise Refusal(self.closed_channels[name])
@@ -525,6 +542,8 @@ class Workspace:
     def _readable(self, params: Params) -> str:
         channel = str(params.get("channel", ""))
         if channel not in self.channels:  # history wants an id, never a name
+            raise Refusal("channel_not_found")
+        if self._is_hidden(self.channels[channel]):
             raise Refusal("channel_not_found")
         if self.channels[channel] in self.not_joined:
             raise Refusal("not_in_channel")
@@ -559,6 +578,11 @@ class _Response:
     message: Message
     user: str
     uses: int = 0
+
+
+def _kinds(params: Params) -> list[str]:
+    """Which channels are listed; public ones where nobody says."""
+    return [kind.strip() for kind in str(params.get("types") or "public_channel").split(",")]
 
 
 def _is_true(value: object) -> bool:

@@ -96,6 +96,15 @@ def test_what_is_done_does_not_wait_and_is_done_once(store):
     assert (one.done_at, one.outcome) == (AT, "shown the numbers")
 
 
+def test_a_press_that_is_refused_is_kept_with_the_words_and_never_waits(store):
+    assert store.keep(PRESS, AT, "not for you")
+    assert store.waiting() == ()
+    (one,) = store.recent()
+    assert (one.done_at, one.outcome) == (AT, "not for you")
+    assert not store.keep(PRESS, AT), "sent again, it is not applied after all"
+    assert store.waiting() == ()
+
+
 def test_nothing_that_was_never_kept_is_done(store):
     assert not store.done("b" * 64, "done", AT)
 
