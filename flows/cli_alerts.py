@@ -270,8 +270,7 @@ def _incident_lines(incident: "Incident", where: str) -> list[str]:
 
 def _overlays(incident: "Incident") -> list[str]:
     """Who has taken it on, who sleeps over it, what holds it back."""
-    from alerts.wording import readable
-    from flows.desk import instant
+    from alerts.wording import instant, readable
 
     parts = []
     if incident.acknowledged_at is not None:
@@ -363,7 +362,8 @@ def _score_line(score: "IncidentScore") -> str:
 
 
 def _ack(options: argparse.Namespace) -> int:
-    from flows.desk import acknowledge, instant
+    from alerts.wording import instant
+    from flows.desk import acknowledge
 
     with open_service() as service:
         decision = acknowledge(service, options.id, by=_by(options))
@@ -376,7 +376,8 @@ def _ack(options: argparse.Namespace) -> int:
 
 
 def _snooze(options: argparse.Namespace) -> int:
-    from flows.desk import instant, snooze
+    from alerts.wording import instant
+    from flows.desk import snooze
 
     with open_service() as service:
         decision = snooze(service, options.id, _end(options, service), by=_by(options))
@@ -442,7 +443,8 @@ def _silence(options: argparse.Namespace) -> int:
 
 
 def _add_silence(options: argparse.Namespace) -> int:
-    from flows.desk import add_silence, instant, matcher
+    from alerts.wording import instant
+    from flows.desk import add_silence, matcher
 
     with open_service() as service:
         made, open_now = add_silence(
@@ -489,7 +491,7 @@ def _end_silence(options: argparse.Namespace) -> int:
 
 
 def _list_silences(options: argparse.Namespace) -> int:
-    from flows.desk import instant
+    from alerts.wording import instant
 
     with open_service() as service:
         now = service.clock()
@@ -509,8 +511,8 @@ def _list_silences(options: argparse.Namespace) -> int:
 
 
 def _silence_line(one: "Silence") -> str:
-    from alerts.wording import readable
-    from flows.desk import instant, matcher
+    from alerts.wording import instant, readable
+    from flows.desk import matcher
 
     return (
         f"  {one.id[:8]}  {readable(matcher(one))}, until {instant(one.until)}, "

@@ -16,7 +16,7 @@ from alerts.messages import DRILL, Message, is_replay, numbers_message
 from alerts.routing import Route, route_of
 from alerts.rules import DEFAULT_OPTIONS, Reading, Severity
 from alerts.silences import Silence, parse_matcher
-from alerts.wording import day
+from alerts.wording import day, instant
 from flows import steps
 from flows.errors import SettingsError, UsageError, require_known
 from flows.known import RAISE_STEP
@@ -192,7 +192,7 @@ def _told(incident: Incident, root: OutboxEntry | None, now: datetime) -> str:
         case OutboxState.PENDING:
             return f"waits in the outbox for {place}"
         case _:
-            return f"not known yet whether it arrived in {place}"
+            return f"unclear whether it arrived in {place}"
 
 
 def steps_of(
@@ -295,11 +295,6 @@ def require_until(until: datetime, now: datetime) -> None:
             "a rule that nobody needs off in the rule file (enabled = false)"
         )
         raise UsageError(message)
-
-
-def instant(when: datetime) -> str:
-    """A minute in UTC, as a reader sees it."""
-    return f"{day(when)}, {when:%H:%M} UTC"
 
 
 def _name(by: str) -> str:
@@ -486,7 +481,7 @@ def _result(route: Route, entry: OutboxEntry) -> DrillResult:
             return told(False, f"not sent in time{why}; given up")
         case _:
             why = f" ({entry.error})" if entry.error else ""
-            return told(False, f"not known whether it arrived{why}; look into the channel")
+            return told(False, f"unclear whether it arrived{why}; look into the channel")
 
 
 def _also(channel_id: str, channel: str) -> str:

@@ -694,7 +694,7 @@ def summed_up(
             waits.append(f"{row.channel}: not sent yet: {row.error}")
         if state is OutboxState.UNKNOWN:
             dues.append(_after(row, pauses, now, EVERYTHING, LOOKS))
-            problems.append(f"{row.channel}: not known whether it arrived: {row.error}")
+            problems.append(f"{row.channel}: unclear whether it arrived: {row.error}")
         elif state is OutboxState.SENDING:
             dues.append(row.lease_until)
         elif row.thread_of not in {None, *standing}:

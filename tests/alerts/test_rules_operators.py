@@ -178,6 +178,8 @@ def test_a_silent_pipeline_is_told_with_hours_then_days():
         "The pipeline: rules last judged 30 hours ago, on 20 Jun 2025, 17:59 UTC (limit 26 hours)"
     )
     assert "3 days ago" in read(SILENT, silent_for(hours=80)).headline
+    hourly = read(replace(SILENT, hours=1), silent_for(hours=1))
+    assert "judged 1 hour ago, on 21 Jun 2025, 22:59 UTC (limit 1 hour)" in hourly.headline
     assert reading.subject == "pipeline"
     assert dict(reading.labels) == {"type": "silent_pipeline", "rule": "silent"}
 

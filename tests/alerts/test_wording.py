@@ -1,4 +1,4 @@
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 
@@ -61,3 +61,10 @@ def test_text_is_cut_with_a_mark():
 
 def test_hidden_and_commanding_characters_do_not_reach_a_reader():
     assert wording.readable("a\x1b[31mred\x00\n b\u200b\u202ec\ud800") == "a [31mred bc\ufffd"
+
+
+def test_an_instant_is_told_to_the_minute_in_utc_wherever_it_comes_from():
+    india = timezone(timedelta(hours=5, minutes=30))
+    assert wording.instant(datetime(2026, 12, 1, 4, 29, 59, tzinfo=india)) == (
+        "30 Nov 2026, 22:59 UTC"
+    )

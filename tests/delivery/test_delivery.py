@@ -371,7 +371,7 @@ def test_trouble_while_looking_keeps_the_entry_unclear_and_visible(ledger, slack
     clock.forward(1)
     report = run(ledger, sender, clock)
     assert report.unknown == 1
-    assert "not known whether it arrived" in report.problems[0]
+    assert "unclear whether it arrived" in report.problems[0]
     until_rest(ledger, sender, clock)
     assert len(slack.workspace.messages) == 1
     at_rest(ledger, slack)

@@ -30,6 +30,7 @@ from alerts.ledger import OutboxState
 from alerts.rules import DEFAULT_OPTIONS, Reading, Severity
 from alerts.ruleset import Ruleset
 from alerts.slack_socket import SlackAnswers, SlackSocket
+from alerts.wording import instant
 from flows import desk, listen, steps, wiring
 from flows.catalog import Catalog, load_catalog
 from flows.errors import DatabaseUnusableError, SettingsError, UsageError
@@ -313,7 +314,7 @@ def test_a_snooze_by_a_button_never_shortens_a_longer_one(service, slack, listen
     assert now_is(service, drop.id).snoozed_until == until
     assert now_is(service, drop.id).snoozed_by == "ravi"
     told = told_to(slack, "U0PRIYA")
-    assert f"Snoozed already until {desk.instant(until)} by ravi: that is longer" in told
+    assert f"Snoozed already until {instant(until)} by ravi: that is longer" in told
     assert [reason for reason, _ in life(service, drop.id)] == [Reason.OPENED, Reason.SNOOZED]
 
 

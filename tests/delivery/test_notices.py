@@ -270,6 +270,16 @@ def test_a_call_that_slack_refused_stays_given_up_and_a_redrive_tells_what_is_tr
     assert told.startswith("Taken on | Open since ")
 
 
+def test_a_call_whose_route_was_mended_goes_to_the_other_channel(
+    ledger, slack, run, until_rest, clock, key
+):
+    slack.workspace.closed_channels["on-call"] = "is_archived"
+    assert until_rest().dead == 1
+    ledger.redrive(channels={"on-call": "#nurses"})
+    assert until_rest().is_drained
+    assert len(slack.workspace.roots("#nurses")) == 1
+
+
 def test_what_waited_behind_a_call_that_slack_then_refuses_goes_into_it(
     ledger, slack, run, until_rest, clock, key
 ):

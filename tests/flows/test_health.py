@@ -20,7 +20,7 @@ from alerts.rules import DEFAULT_OPTIONS, Severity, Undelivered
 from alerts.ruleset import load_ruleset
 from alerts.telling import acknowledge
 from flows import cli, health, steps
-from flows.desk import drill
+from flows.desk import drill, end_old_drills
 from flows.health import Trouble, outbox, troubles
 from flows.known import RAISE_STEP, undelivered
 from flows.postroom import sender
@@ -103,6 +103,7 @@ def look(service: Service) -> None:
     """What the flow deliver-alerts does every five minutes."""
     at = now(service)
     steps.watch(service, at, run_id="")
+    end_old_drills(service)
     steps.deliver(service, at, patience_seconds=health.delivery_patience_seconds(service))
     steps.watch_delivery(service, now(service), run_id="")
     steps.deliver(service, now(service))
