@@ -57,6 +57,12 @@ RETRY_SECONDS = 5.0
 STOP_SECONDS = 0.8
 """What threads get to finish in: whoever stops us shall not wait, and nothing is lost by a cut."""
 
+DELIVERY_PATIENCE_SECONDS = 10.0
+"""How long an edit that met trouble is tried again, before it is left to the next delivery."""
+
+LONGEST_DELIVERY_SECONDS = 60.0
+"""How long one press keeps the next one's edit waiting at the most, however much else there is to send."""
+
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.2
@@ -292,7 +298,13 @@ class Listener:
 
         def send() -> None:
             at = Moment(self._service.clock(), book, live=False)
-            steps.deliver(self._service, at, is_stopped=self._stopping.is_set)
+            steps.deliver(
+                self._service,
+                at,
+                patience_seconds=DELIVERY_PATIENCE_SECONDS,
+                longest_seconds=LONGEST_DELIVERY_SECONDS,
+                is_stopped=self._stopping.is_set,
+            )
 
         self._delivering.do(f"deliver {book}", send)
 

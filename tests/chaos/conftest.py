@@ -46,9 +46,7 @@ def unharmed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[o
 @pytest.fixture
 def crashable(postgres: Server):
     """A server of its own: one that crashes takes the sessions of everybody with it."""
-    if not postgres.is_own:
-        pytest.skip("the server that was given is not ours to crash")
-    with running_server() as server:
+    with running_server(own=True) as server:
         yield server
 
 

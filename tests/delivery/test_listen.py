@@ -547,6 +547,15 @@ def test_while_slack_is_down_it_is_taken_on_and_the_message_says_so_later(servic
     assert len(life(service, drop.id)) == 2
 
 
+def test_an_edit_whose_answer_is_lost_is_made_again_without_waiting_for_the_next_delivery(
+    service, slack, listener
+):
+    record(service)
+    slack.fail("chat.update", Fault("status", applied=False, status=502))
+    press(listener, slack, ACK)
+    eventually(lambda: "Taken on by priya" in root(slack).text, "the message is edited", 8)
+
+
 def test_a_press_that_can_not_be_kept_is_not_acknowledged_and_the_person_hears_so(
     service, slack, listener, monkeypatch, caplog
 ):
